@@ -1,0 +1,240 @@
+"""microGPT in PyTorch with real batches: 32 documents of different lengths in one tensor.
+
+Trains on names and prints 20 new ones: `uv run python microgpt.py`.
+The model and the algorithm follow Andrej Karpathy's microGPT.
+"""
+
+import math
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+# %% Data
+def load_docs(path: Path, rng: random.Random) -> list[str]:
+    """Return the lines of a UTF-8 file, stripped, without empty ones, in an order that `rng` shuffles once."""
+    docs = [line.strip() for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    rng.shuffle(docs)
+    return docs
+
+
+# %% Tokenizer
+class Tokenizer:
+    """Every distinct character is a token. One more, BOS, stands at both ends of a document."""
+
+    def __init__(self, docs: list[str]) -> None:
+        self.chars = sorted(set("".join(docs)))
+        self.bos = len(self.chars)
+        self.vocab_size = len(self.chars) + 1  # V
+        self.token_of = {char: token for token, char in enumerate(self.chars)}
+
+    def encode(self, doc: str) -> list[int]:
+        return [self.bos, *(self.token_of[char] for char in doc), self.bos]
+
+    def decode(self, tokens: list[int]) -> str:
+        return "".join(self.chars[token] for token in tokens)
+
+
+# %% Hyperparameters
+@dataclass(frozen=True)
+class Config:
+    n_layer: int = 1
+    n_embd: int = 16  # C: numbers that describe one position
+    n_head: int = 4  # H: each head works on D = C / H of them
+    block_size: int = 8  # the most tokens the model sees
+    num_steps: int = 500
+    learning_rate: float = 0.01  # at the first step; a half cosine takes it towards 0
+    beta1: float = 0.9  # memory of Adam's mean of gradients
+    beta2: float = 0.95  # memory of Adam's mean of squared gradients
+    eps_adam: float = 1e-8
+    clip_grad: float = 0.0  # largest allowed norm of all gradients together; 0 switches clipping off
+    batch_size: int = 1  # B: documents in a step
+    temperature: float = 0.5  # of sampling: below 1 it keeps to likely characters
+    seed: int = 42
+
+
+# %% Parameters
+def init_params(config: Config, vocab_size: int, rng: random.Random) -> dict[str, list[list[float]]]:
+    """Return the weights by name, each as rows of shape (out, in), drawn from N(0, 0.02²) in a fixed order."""
+    C = config.n_embd
+    shapes = {"wte": (vocab_size, C), "wpe": (config.block_size, C), "lm_head": (vocab_size, C)}
+    for i in range(config.n_layer):
+        shapes |= {f"layer{i}.attn_{w}": (C, C) for w in ("wq", "wk", "wv", "wo")}
+        shapes |= {f"layer{i}.mlp_fc1": (4 * C, C), f"layer{i}.mlp_fc2": (C, 4 * C)}
+    params = {}
+    for name, (n_out, n_in) in shapes.items():
+        std = 0 if name.endswith(("attn_wo", "mlp_fc2")) else 0.02  # at the start a block adds nothing to its input
+        params[name] = [[rng.gauss(0, std) for _ in range(n_in)] for _ in range(n_out)]
+    return params
+
+
+# %% Model
+def linear(n_in, n_out):
+    return nn.Linear(n_in, n_out, bias=False)  # keeps its weights as (out, in)
+
+
+def rmsnorm(x):
+    """Scale each row to a root mean square of 1 (Zhang & Sennrich 2019), without weights."""
+    return F.rms_norm(x, x.shape[-1:], eps=1e-5)
+
+
+class CausalSelfAttention(nn.Module):
+    """Let each position gather from itself and those before it (Vaswani et al. 2017)."""
+
+    def __init__(self, config):
+        super().__init__()
+        C = config.n_embd
+        self.n_head = config.n_head
+        self.wq, self.wk, self.wv, self.wo = linear(C, C), linear(C, C), linear(C, C), linear(C, C)
+
+    def forward(self, x):
+        B, T, C = x.shape
+        q, k, v = (w(x).view(B, T, self.n_head, -1).transpose(1, 2) for w in (self.wq, self.wk, self.wv))  # (B, H, T, D)
+        attn_out = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # softmax(q kᵀ / √D + causal mask) v
+        return self.wo(attn_out.transpose(1, 2).reshape(B, T, C))
+
+
+class MLP(nn.Module):
+    """Work on each position by itself: widen to 4C, squared ReLU (So et al. 2021), back to C."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.fc1 = linear(config.n_embd, 4 * config.n_embd)
+        self.fc2 = linear(4 * config.n_embd, config.n_embd)
+
+    def forward(self, x):
+        h = F.relu(self.fc1(x)).square()
+        return self.fc2(h)
+
+
+class Block(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.attn = CausalSelfAttention(config)
+        self.mlp = MLP(config)
+
+    def forward(self, x):
+        x = x + self.attn(rmsnorm(x))
+        return x + self.mlp(rmsnorm(x))
+
+
+class GPT(nn.Module):
+    """Map tokens (B, T) to logits (B, T, V): after each token, a score for every token that may come next."""
+
+    def __init__(self, config, vocab_size):
+        super().__init__()
+        self.wte = nn.Embedding(vocab_size, config.n_embd)
+        self.wpe = nn.Embedding(config.block_size, config.n_embd)
+        self.lm_head = linear(config.n_embd, vocab_size)
+        self.layers = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+
+    def forward(self, tokens):
+        x = rmsnorm(self.wte(tokens) + self.wpe.weight[: tokens.shape[1]])
+        for layer in self.layers:
+            x = layer(x)
+        return self.lm_head(x)
+
+    def matrices(self):
+        """Return the weights under the names of `init_params`: layers.0.attn.wq.weight is layer0.attn_wq."""
+        matrices = {}
+        for name, weight in self.named_parameters():
+            *layer, matrix = name.removesuffix(".weight").replace("layers.", "layer").split(".", 1)
+            matrices[".".join([*layer, matrix.replace(".", "_")])] = weight
+        return matrices
+
+
+# %% Loss
+IGNORED = -100  # the target that cross_entropy leaves out of its mean
+
+
+def pad(rows, value, device):
+    """Return rows of different lengths as one tensor (B, T), filled up with `value` on the right."""
+    T = max(len(row) for row in rows)
+    return torch.tensor([row + [value] * (T - len(row)) for row in rows], device=device)
+
+
+def loss_fn(model, batch):
+    """Return the mean cross-entropy over the batch's tokens.
+
+    Any token can fill up the inputs: it stands to the right of the real ones, where the causal mask hides it from
+    them. Only the targets must say what is filling.
+    """
+    device = model.lm_head.weight.device
+    tokens, targets = pad([doc[:-1] for doc in batch], 0, device), pad([doc[1:] for doc in batch], IGNORED, device)
+    return F.cross_entropy(model(tokens).flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+
+
+# %% Gradients
+# loss.backward() in train_step: autograd recorded the operations on the way forward and now runs them backwards.
+
+
+# %% Optimizer
+class State:
+    """The model, its optimizer (which keeps Adam's two running means), and the number of steps taken."""
+
+    def __init__(self, params, config, dtype=torch.float32, device="cpu"):
+        self.model = GPT(config, len(params["wte"])).to(device, dtype)
+        for name, weight in self.model.matrices().items():
+            weight.data.copy_(torch.tensor(params[name], dtype=torch.float64))
+        betas = (config.beta1, config.beta2)  # fused: one kernel for all weights instead of a dozen calls for each
+        self.optimizer = torch.optim.Adam(self.model.parameters(), betas=betas, eps=config.eps_adam, fused=True)
+        self.step = 0
+
+
+def adam_step(state, config):
+    """Move each weight against its gradient, by Adam (Kingma & Ba 2015), and forget the gradients."""
+    if config.clip_grad:
+        nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_grad)
+    learning_rate = config.learning_rate * 0.5 * (1 + math.cos(math.pi * state.step / config.num_steps))
+    state.optimizer.param_groups[0]["lr"] = learning_rate
+    state.optimizer.step()
+    state.optimizer.zero_grad()
+    state.step += 1
+
+
+# %% Training
+CONFIG = Config(batch_size=32)  # the one default that differs: batches are what this folder is about
+
+
+def train_step(state, batch, config):
+    """Take one step on a batch, all documents at once, and return the mean loss over its tokens before the step."""
+    loss = loss_fn(state.model, batch)
+    loss.backward()
+    adam_step(state, config)
+    return loss.item()
+
+
+# %% Inference
+@torch.inference_mode()
+def generate(state, bos, rng, config):
+    """Return tokens drawn one by one, each by the probabilities that those before it give, until BOS or block_size."""
+    tokens = [bos]
+    while len(tokens) <= config.block_size:
+        logits = state.model(torch.tensor([tokens]))[0, -1]
+        probs = F.softmax(logits / config.temperature, dim=-1)
+        token = rng.choices(range(len(probs)), weights=probs.tolist())[0]
+        if token == bos:
+            break
+        tokens.append(token)
+    return tokens[1:]
+
+
+def main():
+    rng = random.Random(CONFIG.seed)  # one generator: order of documents, weights, then samples
+    docs = load_docs(Path(__file__).resolve().parent.parent / "data" / "names.txt", rng)
+    tokenizer = Tokenizer(docs)
+    state = State(init_params(CONFIG, tokenizer.vocab_size, rng), CONFIG)
+    for step in range(CONFIG.num_steps):
+        batch = [docs[(step * CONFIG.batch_size + b) % len(docs)] for b in range(CONFIG.batch_size)]
+        tokens = [tokenizer.encode(doc)[: CONFIG.block_size + 1] for doc in batch]
+        print(f"step {step + 1:4d} / {CONFIG.num_steps:4d} | loss {train_step(state, tokens, CONFIG):.4f}")
+    for i in range(20):
+        print(f"sample {i + 1:2d}: {tokenizer.decode(generate(state, tokenizer.bos, rng, CONFIG))}")
+
+
+if __name__ == "__main__":
+    main()
