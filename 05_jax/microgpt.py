@@ -1,0 +1,233 @@
+"""microGPT in JAX: pure functions of explicit state, differentiated, vectorised and compiled by transformations.
+
+Trains on names, all 500 steps inside one compiled loop, and prints 20 new ones: `uv run python microgpt.py`.
+The model and the algorithm follow Andrej Karpathy's microGPT.
+"""
+
+import random
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+# %% Data
+def load_docs(path: Path, rng: random.Random) -> list[str]:
+    """Return the lines of a UTF-8 file, stripped, without empty ones, in an order that `rng` shuffles once."""
+    docs = [line.strip() for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    rng.shuffle(docs)
+    return docs
+
+
+# %% Tokenizer
+class Tokenizer:
+    """Every distinct character is a token. One more, BOS, stands at both ends of a document."""
+
+    def __init__(self, docs: list[str]) -> None:
+        self.chars = sorted(set("".join(docs)))
+        self.bos = len(self.chars)
+        self.vocab_size = len(self.chars) + 1  # V
+        self.token_of = {char: token for token, char in enumerate(self.chars)}
+
+    def encode(self, doc: str) -> list[int]:
+        return [self.bos, *(self.token_of[char] for char in doc), self.bos]
+
+    def decode(self, tokens: list[int]) -> str:
+        return "".join(self.chars[token] for token in tokens)
+
+
+# %% Hyperparameters
+@dataclass(frozen=True)
+class Config:
+    n_layer: int = 1
+    n_embd: int = 16  # C: numbers that describe one position
+    n_head: int = 4  # H: each head works on D = C / H of them
+    block_size: int = 8  # the most tokens the model sees
+    num_steps: int = 500
+    learning_rate: float = 0.01  # at the first step; a half cosine takes it towards 0
+    beta1: float = 0.9  # memory of Adam's mean of gradients
+    beta2: float = 0.95  # memory of Adam's mean of squared gradients
+    eps_adam: float = 1e-8
+    clip_grad: float = 0.0  # largest allowed norm of all gradients together; 0 switches clipping off
+    batch_size: int = 1  # B: documents in a step
+    temperature: float = 0.5  # of sampling: below 1 it keeps to likely characters
+    seed: int = 42
+
+
+# %% Parameters
+def init_params(config: Config, vocab_size: int, rng: random.Random) -> dict[str, list[list[float]]]:
+    """Return the weights by name, each as rows of shape (out, in), drawn from N(0, 0.02²) in a fixed order."""
+    C = config.n_embd
+    shapes = {"wte": (vocab_size, C), "wpe": (config.block_size, C), "lm_head": (vocab_size, C)}
+    for i in range(config.n_layer):
+        shapes |= {f"layer{i}.attn_{w}": (C, C) for w in ("wq", "wk", "wv", "wo")}
+        shapes |= {f"layer{i}.mlp_fc1": (4 * C, C), f"layer{i}.mlp_fc2": (C, 4 * C)}
+    params = {}
+    for name, (n_out, n_in) in shapes.items():
+        std = 0 if name.endswith(("attn_wo", "mlp_fc2")) else 0.02  # at the start a block adds nothing to its input
+        params[name] = [[rng.gauss(0, std) for _ in range(n_in)] for _ in range(n_out)]
+    return params
+
+
+# %% Model
+# Written for one document: x is (T, C). jax.vmap in loss_fn makes it work on a batch.
+def linear(x, w):
+    return x @ w.T
+
+
+def softmax(logits):
+    return jax.nn.softmax(logits, axis=-1)
+
+
+def rmsnorm(x):
+    """Scale each row to a root mean square of 1 (Zhang & Sennrich 2019), without weights."""
+    return x * (jnp.mean(x * x, axis=-1, keepdims=True) + 1e-5) ** -0.5
+
+
+def attention(x, params, layer, config):
+    """Let each position gather from itself and those before it (Vaswani et al. 2017)."""
+    T, C = x.shape
+    D = C // config.n_head
+    q, k, v = (linear(x, params[f"{layer}.attn_{w}"]).reshape(T, config.n_head, D) for w in ("wq", "wk", "wv"))
+    attn_scores = jnp.einsum("thd,shd->hts", q, k) * D**-0.5  # (H, T, T)
+    causal = jnp.tril(jnp.ones((T, T), dtype=bool))  # what comes later is to be predicted, not seen
+    attn_weights = softmax(jnp.where(causal, attn_scores, -jnp.inf))
+    attn_out = jnp.einsum("hts,shd->thd", attn_weights, v).reshape(T, C)
+    return linear(attn_out, params[f"{layer}.attn_wo"])
+
+
+def mlp(x, params, layer):
+    """Work on each position by itself: widen to 4C, squared ReLU (So et al. 2021), back to C."""
+    h = jnp.square(jax.nn.relu(linear(x, params[f"{layer}.mlp_fc1"])))  # (T, 4C)
+    return linear(h, params[f"{layer}.mlp_fc2"])
+
+
+def block(x, params, layer, config):
+    x = x + attention(rmsnorm(x), params, layer, config)
+    return x + mlp(rmsnorm(x), params, layer)
+
+
+def gpt(params, tokens, config):
+    """Return logits (T, V): after each of the T tokens, a score for every token that may come next."""
+    x = rmsnorm(params["wte"][tokens] + params["wpe"][: len(tokens)])
+    for i in range(config.n_layer):  # runs once, while tracing: the compiler sees the layers one after the other
+        x = block(x, params, f"layer{i}", config)
+    return linear(x, params["lm_head"])
+
+
+# %% Loss
+PADDING = -1  # fills documents up to one length, so that everything compiles once
+
+
+def pad(batch, config):
+    """Return the documents of a batch as one array (B, block_size + 1), filled up with PADDING on the right."""
+    padded = np.full((len(batch), config.block_size + 1), PADDING, dtype=np.int32)
+    for row, doc in zip(padded, batch):
+        row[: len(doc)] = doc
+    return padded
+
+
+def loss_fn(params, batch, config):
+    """Return the mean cross-entropy over the tokens of a padded batch.
+
+    As an input, padding may look up any embedding: the causal mask hides it from the real tokens on its left.
+    """
+    logits = jax.vmap(gpt, in_axes=(None, 0, None))(params, batch[:, :-1], config)  # (B, T, V)
+    targets = batch[:, 1:]
+    log_probs = jax.nn.log_softmax(logits)
+    losses = -jnp.take_along_axis(log_probs, targets[..., None], axis=-1)[..., 0]  # (B, T)
+    return jnp.mean(losses, where=targets != PADDING)
+
+
+# %% Gradients
+loss_and_grads = jax.value_and_grad(loss_fn)  # a new function: (params, batch, config) -> loss, d loss / d params
+
+
+# %% Optimizer
+class State(NamedTuple):
+    """All that a step changes: weights and Adam's two running means, matrices by name, and the steps taken."""
+
+    params: dict[str, jax.Array]
+    adam_m: dict[str, jax.Array]
+    adam_v: dict[str, jax.Array]
+    step: jax.Array
+
+
+def init_state(params, dtype=jnp.float32):
+    params = {name: jnp.array(rows, dtype) for name, rows in params.items()}
+    return State(params, jax.tree.map(jnp.zeros_like, params), jax.tree.map(jnp.zeros_like, params), jnp.array(0))
+
+
+def adam_step(state, grads, config):
+    """Return the state after moving each weight against its gradient, by Adam (Kingma & Ba 2015)."""
+    if config.clip_grad:
+        norm = jnp.sqrt(sum(jnp.sum(g * g) for g in grads.values()))
+        grads = jax.tree.map(lambda g: g * jnp.minimum(1, config.clip_grad / (norm + 1e-6)), grads)
+    learning_rate = config.learning_rate * 0.5 * (1 + jnp.cos(jnp.pi * state.step / config.num_steps))
+    step = state.step + 1
+    adam_m = jax.tree.map(lambda m, g: config.beta1 * m + (1 - config.beta1) * g, state.adam_m, grads)
+    adam_v = jax.tree.map(lambda v, g: config.beta2 * v + (1 - config.beta2) * g * g, state.adam_v, grads)
+
+    def move(w, m, v):
+        m_hat = m / (1 - config.beta1**step)  # both means start at 0 and are too small at first
+        v_hat = v / (1 - config.beta2**step)
+        return w - (learning_rate * m_hat / (jnp.sqrt(v_hat) + config.eps_adam)).astype(w.dtype)
+
+    return State(jax.tree.map(move, state.params, adam_m, adam_v), adam_m, adam_v, step)
+
+
+# %% Training
+CONFIG = Config()
+
+
+def train_step(state, batch, config):
+    """Return the state after one step on a padded batch, and the mean loss over its tokens before the step."""
+    loss, grads = loss_and_grads(state.params, batch, config)
+    return adam_step(state, grads, config), loss
+
+
+@partial(jax.jit, static_argnames="config", donate_argnames="state")
+def train_steps(state, batches, config):
+    """Take one step for each of the padded batches (steps, B, block_size + 1), in one call of compiled code."""
+    return jax.lax.scan(lambda state, batch: train_step(state, batch, config), state, batches)
+
+
+# %% Inference
+next_logits = jax.jit(lambda params, tokens, n, config: gpt(params, tokens, config)[n-1], static_argnames="config")
+
+
+def generate(state, bos, rng, config):
+    """Return tokens drawn one by one, each by the probabilities that those before it give, until BOS or block_size."""
+    tokens = [bos]
+    while len(tokens) <= config.block_size:
+        logits = next_logits(state.params, pad([tokens], config)[0, :-1], len(tokens), config)
+        probs = softmax(logits / config.temperature)
+        token = rng.choices(range(len(probs)), weights=probs.tolist())[0]
+        if token == bos:
+            break
+        tokens.append(token)
+    return tokens[1:]
+
+
+def main():
+    rng = random.Random(CONFIG.seed)  # one generator: order of documents, weights, then samples
+    docs = load_docs(Path(__file__).resolve().parent.parent / "data" / "names.txt", rng)
+    tokenizer = Tokenizer(docs)
+    state = init_state(init_params(CONFIG, tokenizer.vocab_size, rng))
+    batches = []
+    for step in range(CONFIG.num_steps):
+        batch = [docs[(step * CONFIG.batch_size + b) % len(docs)] for b in range(CONFIG.batch_size)]
+        batches.append(pad([tokenizer.encode(doc)[: CONFIG.block_size + 1] for doc in batch], CONFIG))
+    state, losses = train_steps(state, np.stack(batches), CONFIG)
+    for step, loss in enumerate(losses.tolist()):
+        print(f"step {step + 1:4d} / {CONFIG.num_steps:4d} | loss {loss:.4f}")
+    for i in range(20):
+        print(f"sample {i + 1:2d}: {tokenizer.decode(generate(state, tokenizer.bos, rng, CONFIG))}")
+
+
+if __name__ == "__main__":
+    main()

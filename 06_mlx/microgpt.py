@@ -1,0 +1,216 @@
+"""microGPT in MLX: arrays that are computed only when somebody looks, on Apple GPUs and on any CPU.
+
+Trains on names, a document a step, and prints 20 new ones: `uv run python microgpt.py`.
+The model and the algorithm follow Andrej Karpathy's microGPT.
+"""
+
+import math
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlx.core as mx
+
+
+# %% Data
+def load_docs(path: Path, rng: random.Random) -> list[str]:
+    """Return the lines of a UTF-8 file, stripped, without empty ones, in an order that `rng` shuffles once."""
+    docs = [line.strip() for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    rng.shuffle(docs)
+    return docs
+
+
+# %% Tokenizer
+class Tokenizer:
+    """Every distinct character is a token. One more, BOS, stands at both ends of a document."""
+
+    def __init__(self, docs: list[str]) -> None:
+        self.chars = sorted(set("".join(docs)))
+        self.bos = len(self.chars)
+        self.vocab_size = len(self.chars) + 1  # V
+        self.token_of = {char: token for token, char in enumerate(self.chars)}
+
+    def encode(self, doc: str) -> list[int]:
+        return [self.bos, *(self.token_of[char] for char in doc), self.bos]
+
+    def decode(self, tokens: list[int]) -> str:
+        return "".join(self.chars[token] for token in tokens)
+
+
+# %% Hyperparameters
+@dataclass(frozen=True)
+class Config:
+    n_layer: int = 1
+    n_embd: int = 16  # C: numbers that describe one position
+    n_head: int = 4  # H: each head works on D = C / H of them
+    block_size: int = 8  # the most tokens the model sees
+    num_steps: int = 500
+    learning_rate: float = 0.01  # at the first step; a half cosine takes it towards 0
+    beta1: float = 0.9  # memory of Adam's mean of gradients
+    beta2: float = 0.95  # memory of Adam's mean of squared gradients
+    eps_adam: float = 1e-8
+    clip_grad: float = 0.0  # largest allowed norm of all gradients together; 0 switches clipping off
+    batch_size: int = 1  # B: documents in a step
+    temperature: float = 0.5  # of sampling: below 1 it keeps to likely characters
+    seed: int = 42
+
+
+# %% Parameters
+def init_params(config: Config, vocab_size: int, rng: random.Random) -> dict[str, list[list[float]]]:
+    """Return the weights by name, each as rows of shape (out, in), drawn from N(0, 0.02²) in a fixed order."""
+    C = config.n_embd
+    shapes = {"wte": (vocab_size, C), "wpe": (config.block_size, C), "lm_head": (vocab_size, C)}
+    for i in range(config.n_layer):
+        shapes |= {f"layer{i}.attn_{w}": (C, C) for w in ("wq", "wk", "wv", "wo")}
+        shapes |= {f"layer{i}.mlp_fc1": (4 * C, C), f"layer{i}.mlp_fc2": (C, 4 * C)}
+    params = {}
+    for name, (n_out, n_in) in shapes.items():
+        std = 0 if name.endswith(("attn_wo", "mlp_fc2")) else 0.02  # at the start a block adds nothing to its input
+        params[name] = [[rng.gauss(0, std) for _ in range(n_in)] for _ in range(n_out)]
+    return params
+
+
+# %% Model
+# Nothing is computed while these functions run: they describe a graph, and mx.eval in Training computes it.
+def linear(x, w):
+    return x @ w.T
+
+
+def log_softmax(logits):
+    """Return the logarithms of probabilities. mx.exp is exact to 7 digits only, even in float64; a power is to all."""
+    if logits.dtype != mx.float64:
+        return logits - mx.logsumexp(logits, axis=-1, keepdims=True)
+    logits = logits - logits.max(axis=-1, keepdims=True)
+    return logits - mx.log(mx.power(math.e, logits).sum(axis=-1, keepdims=True))
+
+
+def softmax(logits):
+    return mx.softmax(logits, axis=-1) if logits.dtype != mx.float64 else mx.power(math.e, log_softmax(logits))
+
+
+def rmsnorm(x):
+    """Scale each row to a root mean square of 1 (Zhang & Sennrich 2019), without weights."""
+    return x * mx.rsqrt(mx.square(x).mean(axis=-1, keepdims=True) + 1e-5)
+
+
+def attention(x, params, layer, config):
+    """Let each position gather from itself and those before it (Vaswani et al. 2017)."""
+    B, T, C = x.shape
+    D = C // config.n_head
+    q, k, v = (
+        linear(x, params[f"{layer}.attn_{w}"]).reshape(B, T, config.n_head, D).swapaxes(1, 2)  # (B, H, T, D)
+        for w in ("wq", "wk", "wv")
+    )
+    attn_scores = q @ k.swapaxes(2, 3) * D**-0.5  # (B, H, T, T)
+    causal = mx.tri(T, dtype=mx.bool_)  # what comes later is to be predicted, not seen
+    attn_weights = softmax(mx.where(causal, attn_scores, -math.inf))
+    attn_out = (attn_weights @ v).swapaxes(1, 2).reshape(B, T, C)
+    return linear(attn_out, params[f"{layer}.attn_wo"])
+
+
+def mlp(x, params, layer):
+    """Work on each position by itself: widen to 4C, squared ReLU (So et al. 2021), back to C."""
+    h = mx.square(mx.maximum(linear(x, params[f"{layer}.mlp_fc1"]), 0))  # (B, T, 4C)
+    return linear(h, params[f"{layer}.mlp_fc2"])
+
+
+def block(x, params, layer, config):
+    x = x + attention(rmsnorm(x), params, layer, config)
+    return x + mlp(rmsnorm(x), params, layer)
+
+
+def gpt(params, tokens, config):
+    """Return logits (B, T, V) for tokens (B, T): after each token, a score for every token that may come next."""
+    x = rmsnorm(params["wte"][tokens] + params["wpe"][: tokens.shape[1]])
+    for i in range(config.n_layer):
+        x = block(x, params, f"layer{i}", config)
+    return linear(x, params["lm_head"])
+
+
+# %% Loss
+def loss_fn(params, batch, config):
+    """Return the mean cross-entropy over the tokens of a batch, filled up on the right to its longest document.
+
+    Any token can fill up: the causal mask hides it from the real tokens on its left. Only the loss must leave it out.
+    """
+    T = max(len(doc) for doc in batch) - 1
+    padded = mx.array([doc + [0] * (T + 1 - len(doc)) for doc in batch])  # (B, T + 1)
+    real = mx.array([[t < len(doc) - 1 for t in range(T)] for doc in batch])  # (B, T)
+    logits = gpt(params, padded[:, :-1], config)
+    losses = -mx.take_along_axis(log_softmax(logits), padded[:, 1:, None], axis=-1)[..., 0]  # (B, T)
+    return (losses * real).sum() / real.sum()
+
+
+# %% Gradients
+loss_and_grads = mx.value_and_grad(loss_fn)  # a new function: (params, batch, config) -> loss, d loss / d params
+
+
+# %% Optimizer
+class State:
+    """The weights and Adam's two running means, matrices by name, and the number of steps taken."""
+
+    def __init__(self, params, dtype=mx.float32):
+        self.params = {name: mx.array(rows, dtype) for name, rows in params.items()}
+        self.adam_m = {name: mx.zeros_like(w) for name, w in self.params.items()}
+        self.adam_v = {name: mx.zeros_like(w) for name, w in self.params.items()}
+        self.step = 0
+
+
+def adam_step(state, grads, config):
+    """Move each weight against its gradient, by Adam (Kingma & Ba 2015)."""
+    clip = 1.0
+    if config.clip_grad:
+        norm = mx.sqrt(sum(mx.square(grad).sum() for grad in grads.values()))
+        clip = mx.minimum(1.0, config.clip_grad / (norm + 1e-6))
+    learning_rate = config.learning_rate * 0.5 * (1 + math.cos(math.pi * state.step / config.num_steps))
+    state.step += 1
+    m_correction = 1 - config.beta1**state.step  # both means start at 0 and are too small at first
+    v_correction = 1 - config.beta2**state.step
+    for name, grad in grads.items():
+        grad = grad * clip
+        m = state.adam_m[name] = config.beta1 * state.adam_m[name] + (1 - config.beta1) * grad
+        v = state.adam_v[name] = config.beta2 * state.adam_v[name] + (1 - config.beta2) * mx.square(grad)
+        state.params[name] -= learning_rate * (m / m_correction) / (mx.sqrt(v / v_correction) + config.eps_adam)
+
+
+# %% Training
+CONFIG = Config()
+
+
+def train_step(state, batch, config):
+    """Take one step on a batch and return the mean loss over its tokens before the step."""
+    loss, grads = loss_and_grads(state.params, batch, config)
+    adam_step(state, grads, config)
+    mx.eval(loss, state.params, state.adam_m, state.adam_v)  # one evaluation for all that the step changed
+    return loss.item()
+
+
+# %% Inference
+def generate(state, bos, rng, config):
+    """Return tokens drawn one by one, each by the probabilities that those before it give, until BOS or block_size."""
+    tokens = [bos]
+    while len(tokens) <= config.block_size:
+        logits = gpt(state.params, mx.array([tokens]), config)[0, -1]
+        probs = softmax(logits / config.temperature)
+        token = rng.choices(range(probs.size), weights=probs.tolist())[0]
+        if token == bos:
+            break
+        tokens.append(token)
+    return tokens[1:]
+
+
+def main():
+    rng = random.Random(CONFIG.seed)  # one generator: order of documents, weights, then samples
+    docs = load_docs(Path(__file__).resolve().parent.parent / "data" / "names.txt", rng)
+    tokenizer = Tokenizer(docs)
+    state = State(init_params(CONFIG, tokenizer.vocab_size, rng))
+    for step in range(CONFIG.num_steps):
+        batch = [docs[(step * CONFIG.batch_size + b) % len(docs)] for b in range(CONFIG.batch_size)]
+        tokens = [tokenizer.encode(doc)[: CONFIG.block_size + 1] for doc in batch]
+        print(f"step {step + 1:4d} / {CONFIG.num_steps:4d} | loss {train_step(state, tokens, CONFIG):.4f}")
+    for i in range(20):
+        print(f"sample {i + 1:2d}: {tokenizer.decode(generate(state, tokenizer.bos, rng, CONFIG))}")
+
+
+if __name__ == "__main__":
+    main()
