@@ -208,21 +208,23 @@ def backward(saved, params, grads, config):
 
 
 # %% Optimizer
+def named_views(flat, shapes):
+    """Return the matrices of the given shapes that stand one after the other in a flat vector, sharing its memory."""
+    ends = np.cumsum([n_out * n_in for n_out, n_in in shapes.values()])
+    return {name: part.reshape(shapes[name]) for name, part in zip(shapes, np.split(flat, ends[:-1]))}
+
+
 class State:
     """Weights, gradients and Adam's two running means, each one flat vector, and the number of steps taken.
 
-    `params` and `grads` are views that name the matrices in them, so Adam needs one operation for all, not one for each.
+    So Adam needs one operation for all weights, not one for each matrix.
     """
 
     def __init__(self, params, dtype=np.float64):
+        self.shapes = {name: np.shape(rows) for name, rows in params.items()}
         self.weights = np.concatenate([np.ravel(np.asarray(rows, dtype)) for rows in params.values()])
         self.gradients, self.adam_m, self.adam_v = np.zeros((3, len(self.weights)), dtype)
-        ends = np.cumsum([np.size(rows) for rows in params.values()])
-        shapes = {name: np.shape(rows) for name, rows in params.items()}
-        self.params, self.grads = (
-            {name: part.reshape(shapes[name]) for name, part in zip(shapes, np.split(flat, ends[:-1]))}
-            for flat in (self.weights, self.gradients)
-        )
+        self.params, self.grads = named_views(self.weights, self.shapes), named_views(self.gradients, self.shapes)
         self.step = 0
 
 

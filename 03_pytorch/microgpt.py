@@ -93,7 +93,8 @@ class CausalSelfAttention(nn.Module):
 
     def forward(self, x):
         T, C = x.shape
-        q, k, v = (w(x).view(1, T, self.n_head, -1).transpose(1, 2) for w in (self.wq, self.wk, self.wv))  # (1, H, T, D)
+        heads = (1, T, self.n_head, C // self.n_head)
+        q, k, v = (w(x).view(heads).transpose(1, 2) for w in (self.wq, self.wk, self.wv))  # (1, H, T, D)
         attn_out = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # softmax(q kᵀ / √D + causal mask) v
         return self.wo(attn_out.transpose(1, 2).reshape(T, C))
 

@@ -197,7 +197,7 @@ def train_steps(state, batches, config):
 
 
 # %% Inference
-next_logits = jax.jit(lambda params, tokens, n, config: gpt(params, tokens, config)[n-1], static_argnames="config")
+next_logits = jax.jit(lambda params, tokens, n, config: gpt(params, tokens, config)[n - 1], static_argnames="config")
 
 
 def generate(state, bos, rng, config):

@@ -1,0 +1,43 @@
+"""This folder's lesson behind the names that the harness calls (harness/microgpt_harness/contract.py)."""
+
+import microgpt
+from microgpt import CONFIG, State, Tokenizer, init_params, loss_fn, train_step
+
+__all__ = ["CONFIG", "Tokenizer", "evaluate", "export_state", "init_params", "make_state", "next_logits", "train_steps"]
+
+
+def make_state(config, params, adam_m=None, adam_v=None, step=0, dtype="float64", device="auto"):
+    """A Python float is a float64 on the CPU: there is nothing to choose."""
+    state = State(params)
+    if adam_m:
+        state.adam_m, state.adam_v = flatten(adam_m, params), flatten(adam_v, params)
+    state.step = step
+    return state
+
+
+def flatten(tensors, names):
+    return [float(number) for name in names for row in tensors[name] for number in row]
+
+
+def export_state(state):
+    params = {name: [[w.data for w in row] for row in rows] for name, rows in state.params.items()}
+    return params, like(params, state.adam_m), like(params, state.adam_v)
+
+
+def like(tensors, flat):
+    """Return the numbers of a flat list under the names and in the shapes of `tensors`."""
+    numbers = iter(flat)
+    return {name: [[next(numbers) for _ in row] for row in rows] for name, rows in tensors.items()}
+
+
+def train_steps(state, batches, config):
+    return state, [train_step(state, batch, config) for batch in batches]
+
+
+def evaluate(state, batch, config):
+    n_tokens = sum(len(doc) - 1 for doc in batch)
+    return sum(loss_fn(state.params, doc, n_tokens, config).data for doc in batch)
+
+
+def next_logits(state, tokens, config):
+    return [logit.data for logit in microgpt.gpt(state.params, tokens, config)[-1]]

@@ -1,0 +1,33 @@
+"""This folder's lesson behind the names that the harness calls (harness/microgpt_harness/contract.py)."""
+
+import numpy as np
+from microgpt import CONFIG, State, Tokenizer, gpt, init_params, loss_fn, named_views, train_step
+
+__all__ = ["CONFIG", "Tokenizer", "evaluate", "export_state", "init_params", "make_state", "next_logits", "train_steps"]
+
+
+def make_state(config, params, adam_m=None, adam_v=None, step=0, dtype="float64", device="auto"):
+    state = State(params, np.dtype(dtype))
+    if adam_m:
+        state.adam_m[:] = np.concatenate([np.ravel(adam_m[name]) for name in params])
+        state.adam_v[:] = np.concatenate([np.ravel(adam_v[name]) for name in params])
+    state.step = step
+    return state
+
+
+def export_state(state):
+    return tuple(named_views(flat.copy(), state.shapes) for flat in (state.weights, state.adam_m, state.adam_v))
+
+
+def train_steps(state, batches, config):
+    return state, [train_step(state, batch, config) for batch in batches]
+
+
+def evaluate(state, batch, config):
+    n_tokens = sum(len(doc) - 1 for doc in batch)
+    return float(sum(loss_fn(state.params, doc, n_tokens, config)[0] for doc in batch))
+
+
+def next_logits(state, tokens, config):
+    logits, _ = gpt(state.params, tokens, config)
+    return logits[-1].tolist()

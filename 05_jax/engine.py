@@ -1,0 +1,71 @@
+"""This folder's lesson behind the names that the harness calls (harness/microgpt_harness/contract.py)."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import microgpt
+import numpy as np
+from microgpt import CONFIG, PADDING, State, Tokenizer, init_params, init_state, loss_fn, pad, train_step
+
+__all__ = ["CONFIG", "Tokenizer", "evaluate", "export_state", "init_params", "make_state", "next_logits", "train_steps"]
+
+CHUNK = 50  # steps in one compiled call: long enough that the cost of the call is lost in them
+
+
+def make_state(config, params, adam_m=None, adam_v=None, step=0, dtype="float32", device="auto"):
+    if dtype == "float64":
+        jax.config.update("jax_enable_x64", True)  # without it JAX turns every float64 into float32, silently
+    state = init_state(params, dtype)
+    if adam_m:
+        adam_m, adam_v = ({name: jnp.array(moment[name], dtype) for name in params} for moment in (adam_m, adam_v))
+        state = State(state.params, adam_m, adam_v, jnp.array(step))
+    return jax.device_put(state, find_device(device))
+
+
+def find_device(device):
+    try:
+        return jax.devices(None if device == "auto" else device)[0]
+    except RuntimeError:
+        raise ValueError(f"JAX finds no {device} here; use --device cpu") from None
+
+
+def export_state(state):
+    return tuple({name: np.array(w) for name, w in tensors.items()} for tensors in state[:3])
+
+
+def train_steps(state, batches, config):
+    """Any number of steps goes through one compiled function, CHUNK at a time, so a step's bits are always the same."""
+    losses = []
+    for start in range(0, len(batches), CHUNK):
+        chunk = batches[start : start + CHUNK]
+        padded = np.full((CHUNK, len(chunk[0]), config.block_size + 1), PADDING, dtype=np.int32)
+        for row, batch in zip(padded, chunk):
+            row[:] = pad(batch, config)
+        state, chunk_losses = train_chunk(state, padded, len(chunk), config)
+        losses += chunk_losses[: len(chunk)].tolist()
+    return state, losses
+
+
+@partial(jax.jit, static_argnames="config", donate_argnames="state")
+def train_chunk(state, batches, n_steps, config):
+    """The lesson's scan takes as many steps as it is given batches; this loop stops earlier without compiling anew."""
+
+    def body(i, carry):
+        state, losses = carry
+        state, loss = train_step(state, batches[i], config)
+        return state, losses.at[i].set(loss)
+
+    return jax.lax.fori_loop(0, n_steps, body, (state, jnp.zeros(CHUNK, state.params["wte"].dtype)))
+
+
+compiled_loss = jax.jit(loss_fn, static_argnames="config")
+
+
+def evaluate(state, batch, config):
+    return compiled_loss(state.params, pad(batch, config), config).item()
+
+
+def next_logits(state, tokens, config):
+    padded = pad([tokens], config)[0, :-1]
+    return microgpt.next_logits(state.params, padded, len(tokens), config).tolist()

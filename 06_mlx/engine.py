@@ -1,0 +1,49 @@
+"""This folder's lesson behind the names that the harness calls (harness/microgpt_harness/contract.py)."""
+
+import mlx.core as mx
+import numpy as np
+from microgpt import CONFIG, State, Tokenizer, gpt, init_params, loss_fn, train_step
+
+__all__ = ["CONFIG", "Tokenizer", "evaluate", "export_state", "init_params", "make_state", "next_logits", "train_steps"]
+
+
+def make_state(config, params, adam_m=None, adam_v=None, step=0, dtype="float32", device="auto"):
+    choose_device(device, dtype)
+    dtype = getattr(mx, dtype)
+    state = State(params, dtype)
+    if adam_m:
+        state.adam_m = {name: to_array(adam_m[name], dtype) for name in state.params}
+        state.adam_v = {name: to_array(adam_v[name], dtype) for name in state.params}
+    state.step = step
+    return state
+
+
+def to_array(rows, dtype):
+    return mx.array(np.asarray(rows), dtype)  # without the dtype, float64 would silently become float32
+
+
+def choose_device(device, dtype):
+    """Set MLX's default device. `auto` is the GPU where there is one, unless float64 asks for the CPU."""
+    if device == "gpu" and not mx.metal.is_available():
+        raise ValueError("MLX finds no GPU here; use --device cpu")
+    if device == "gpu" and dtype == "float64":
+        raise ValueError("a GPU has no float64 in MLX; use --dtype float32 or --device cpu")
+    on_cpu = device == "cpu" or dtype == "float64" or not mx.metal.is_available()
+    mx.set_default_device(mx.cpu if on_cpu else mx.gpu)
+
+
+def export_state(state):
+    moments = (state.params, state.adam_m, state.adam_v)
+    return tuple({name: np.array(w) for name, w in tensors.items()} for tensors in moments)
+
+
+def train_steps(state, batches, config):
+    return state, [train_step(state, batch, config) for batch in batches]
+
+
+def evaluate(state, batch, config):
+    return loss_fn(state.params, batch, config).item()
+
+
+def next_logits(state, tokens, config):
+    return gpt(state.params, mx.array([tokens]), config)[0, -1].tolist()

@@ -1,0 +1,371 @@
+"""The program behind every folder's main.py."""
+
+import contextlib
+import importlib
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Iterable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from . import datasets, flags
+from .contract import Engine, Folder
+from .errors import RunError, UserError
+from .settings import ConfigFile, Settings, dataset_values, read_config_file, resolve
+
+
+def main(folder: Folder, argv: list[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 1 for a run that failed, 2 for wrong input, 130 after Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8", errors="replace")  # Windows' consoles would not take a sparkline
+    try:
+        return dispatch(folder, sys.argv[1:] if argv is None else argv)
+    except (UserError, RunError) as error:
+        report(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        say("interrupted")
+        return 130
+    except MemoryError:
+        say("out of memory; use a smaller model (--n-embd, --n-layer, --block-size) or --batch-size")
+        return 1
+    except BrokenPipeError:  # whoever read our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if os.environ.get("MICROGPT_DEBUG"):
+            raise
+        say(f"unexpected {type(error).__name__}: {error}; set MICROGPT_DEBUG=1 to see where")
+        return 1
+
+
+def report(error: Exception) -> None:
+    say(str(error))
+
+
+def say(message: str) -> None:
+    """Print one line on standard error."""
+    print("main.py: " + " ".join(message.split()), file=sys.stderr, flush=True)
+
+
+def dispatch(folder: Folder, argv: list[str]) -> int:
+    args = flags.parse(folder, argv)
+    if args.command == "sample":
+        return sample_command(folder, args)
+    if args.command == "bench":
+        from . import bench
+
+        return bench.command(folder, args, load_engine)
+    if args.list:
+        print_list()
+        return 0
+    return train_command(folder, args)
+
+
+def load_engine(folder: Folder, args: Namespace) -> Engine:
+    """Import the folder's engine, and with it its framework: only now, when there is something to compute."""
+    module = dict(folder.backends)[getattr(args, "backend", folder.backends[0][0])]
+    if str(folder.path) not in sys.path:
+        sys.path.insert(0, str(folder.path))
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise UserError(missing_module(folder, args, error.name or "")) from error
+
+
+def missing_module(folder: Folder, args: Namespace, name: str) -> str:
+    backend = getattr(args, "backend", None)
+    if backend and backend != folder.backends[0][0]:
+        return f"--backend {backend} needs the package {name}; get it with `uv sync --extra {backend}` in {folder.name}"
+    return f"the package {name} is not installed; run `uv run python main.py` in {folder.name}, which installs it"
+
+
+def print_list() -> None:
+    """Print a table of the datasets, and each one's own defaults."""
+    rows = datasets.listing()
+    print(f"{'name':14s} {'mode':9s} {'documents':>9s} {'characters':>10s}  {'where':9s} licence")
+    for row in rows:
+        counts = f"{row['documents']:9,d} {row['characters']:10,d}"
+        print(f"{row['name']:14s} {row['mode']:9s} {counts}  {row['where']:9s} {row['licence']}")
+    print("\ndefaults that differ from the lesson's Config:")
+    for row in rows:
+        own = {key: value for table in row["defaults"].values() for key, value in table.items()}
+        print(f"{row['name']:14s} " + (", ".join(f"{key} {value:g}" for key, value in own.items()) or "none"))
+
+
+# ---- train ----
+
+
+def train_command(folder: Folder, args: Namespace) -> int:
+    file = read_config_file(args.config) if args.config else ConfigFile()
+    check_folder_file(folder, file)
+    named = chosen_datasets(args.dataset or list(file.datasets) or ["names"])
+    if args.checkpoint and len(named) > 1:
+        raise UserError("--checkpoint goes on with one run: name one --dataset")
+    if args.live_plot:
+        check_live_plot()
+    engine = load_engine(folder, args)
+    if len(named) == 1:
+        train_one(folder, engine, args, file, named[0])
+        return 0
+    return train_several(folder, engine, args, file, named)
+
+
+def check_folder_file(folder: Folder, file: ConfigFile) -> None:
+    flags.check_folder(folder, file.values)
+
+
+def check_live_plot() -> None:
+    from . import plots
+
+    plots.LivePlot("a try").close()
+
+
+def chosen_datasets(names: Iterable[str]) -> list[str]:
+    """Return registry names and paths without repeats; `all` stands for the registry. UserError for an unknown one."""
+    expanded = [each for name in names for each in (datasets.names() if name == "all" else [name])]
+    return list(dict.fromkeys(map(datasets.resolve, expanded)))
+
+
+def train_several(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile, named: list[str]) -> int:
+    """Train in turn. One that fails does not stop the others; it is reported at the end."""
+    failures, folders = [], []
+    for name in named:
+        tell(args, f"\n=== {name} ===")
+        try:
+            folders.append(train_one(folder, engine, args, file, name))
+        except (UserError, RunError) as error:
+            failures.append((name, error))
+    if folders and not args.no_plot:
+        draw_datasets(args, folders)
+    for name, error in failures:
+        say(f"{name} failed: {error}")
+    return max((error.exit_code for _, error in failures), default=0)
+
+
+def draw_datasets(args: Namespace, folders: list[Path]) -> None:
+    from . import metrics, plots
+
+    if plots.available():
+        path = args.out / "all_losses.png"
+        runs = [(run_folder.parent.name, metrics.read(run_folder)) for run_folder in folders]
+        plots.draw_overlay(path, runs, f"{folders[0].name}: all datasets")
+        tell(args, f"all losses: {path}")
+
+
+def train_one(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile, name: str) -> Path:
+    """Train on one dataset, save, sample, draw. Return the run's folder."""
+    from . import metrics, training
+    from .progress import make_progress
+
+    dataset = datasets.load(name, mode=own_mode(name, file), progress=None if args.quiet else say)
+    run_folder = args.out / dataset.name / folder.name
+    run = begin(folder, engine, args, file, dataset, run_folder)
+    check_sampler(run)  # a prompt that cannot be honoured is known before hours of training, not after
+    training.write_config(run, folder.name)
+    kept = kept_records(args, run)
+    live = open_live_plot(args, run, kept)
+    announce(args, run)
+    progress = make_progress(run.config.num_steps, run.step, args.log_every, args.quiet)
+    writer = metrics.Writer(run_folder, kept)
+    try:
+        training.train(run, writer, progress, args.save_every, args.stop_at, live.update if live else lambda r: None)
+    except training.Interrupted:
+        progress.close()
+        say(f"stopped after step {run.step} and saved; go on with --resume")
+        raise SystemExit(130) from None
+    finally:
+        progress.close()
+        writer.close()
+        if live:
+            live.close()
+    finish(args, run)
+    return run_folder
+
+
+def own_mode(name: str, file: ConfigFile) -> str | None:
+    """A scenario's mode is for a text file; a dataset of the registry has its own."""
+    return None if name in datasets.names() else file.mode
+
+
+def begin(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile, dataset: Any, run_folder: Path) -> Any:
+    """Return a new run, or one resumed from a checkpoint."""
+    from . import training
+
+    checkpoint_path = run_folder / folder.checkpoint
+    given = [args.values, file.values]
+    if not (args.resume or args.checkpoint):
+        settings = resolve([*given, dataset_values(dataset.defaults, dataset.name)], engine.CONFIG, folder.dtypes)
+        return training.start(engine, settings, dataset, run_folder, checkpoint_path)
+    source = args.checkpoint or checkpoint_path
+    saved = load_checkpoint(source, f"train first, without --resume: uv run python main.py --dataset {dataset.name}")
+    settings = resumed_settings(folder, engine, given, dataset, saved, source)
+    run = training.resume(engine, settings, dataset, run_folder, checkpoint_path, saved)
+    if source.resolve() != checkpoint_path.resolve():
+        run.saved_step = None
+    return run
+
+
+def load_checkpoint(path: Path, remedy: str) -> Any:
+    from . import checkpoint
+
+    if not path.exists():
+        raise UserError(f"no checkpoint at {path}; {remedy}")
+    return checkpoint.load(path)
+
+
+def resumed_settings(
+    folder: Folder, engine: Engine, given: list[dict], dataset: Any, saved: Any, source: Path
+) -> Settings:
+    """The checkpoint's own settings stand where nothing else was asked for. Shape and seed cannot change any more."""
+    from .checkpoint import describe_mismatch
+
+    wanted = given[1] | given[0]
+    difference = describe_mismatch(saved.config, wanted)
+    if difference is None and wanted.get("seed", saved.config["seed"]) != saved.config["seed"]:
+        difference = f"seed is {saved.config['seed']} in the checkpoint, {wanted['seed']} asked for"
+    if difference:
+        raise UserError(f"{source} does not fit: {difference}; leave the flag out, or train anew without --resume")
+    own = {"dtype": saved.dtype} if saved.dtype in folder.dtypes else {}
+    layers = [*given, own | saved.config, dataset_values(dataset.defaults, dataset.name)]
+    return resolve(layers, engine.CONFIG, folder.dtypes)
+
+
+def kept_records(args: Namespace, run: Any) -> list[dict]:
+    """The metrics of the steps before a resumed run's first, from beside the checkpoint that it goes on from."""
+    from . import metrics
+
+    source = args.checkpoint.parent if args.checkpoint else run.folder
+    return metrics.read(source, run.step) if run.step else []
+
+
+def open_live_plot(args: Namespace, run: Any, kept: list[dict]) -> Any:
+    if not args.live_plot:
+        return None
+    from . import plots
+
+    live = plots.LivePlot(f"{run.data.dataset.name}, {run.folder.name}")
+    live.update(list(kept))
+    return live
+
+
+def announce(args: Namespace, run: Any) -> None:
+    from .training import count_params
+
+    data, settings = run.data, run.settings
+    what = f"{len(data.dataset.documents):,} {'documents' if data.dataset.mode == 'discrete' else 'paragraphs'}"
+    tell(args, f"{data.dataset.name}: {what}, {len(data.tokenizer.chars)} characters; {count_params(run):,} weights")
+    if run.step:
+        tell(args, f"going on after step {run.step} of {settings.config.num_steps}")
+
+
+def finish(args: Namespace, run: Any) -> None:
+    """Show how the loss went, print and keep the samples, draw the pictures."""
+    from . import metrics
+    from .progress import sparkline
+
+    records = metrics.read(run.folder)
+    if records:
+        course = sparkline([record["loss"] for record in records])
+        tell(args, f"loss {course} {records[0]['ema']:.4f} to {records[-1]['ema']:.4f} (smoothed)")
+    if run.step < run.config.num_steps:
+        tell(args, f"stopped at step {run.step} of {run.config.num_steps}; go on with --resume")
+        return
+    samples = print_samples(args, new_sampler(run))
+    keep_samples(run.folder / "samples.txt", samples)
+    if not args.no_plot:
+        draw_pictures(args, run, records)
+
+
+def draw_pictures(args: Namespace, run: Any, records: list[dict]) -> None:
+    from . import plots
+
+    if not plots.available():
+        tell(args, plots.MISSING)
+        return
+    plots.draw_loss(run.folder / "loss.png", records, f"{run.data.dataset.name}, {run.folder.name}")
+    plots.draw_folders(run.folder.parent)
+    tell(args, f"pictures and checkpoint: {shown(run.folder)}")
+
+
+def shown(path: Path) -> str:
+    """A path as short as it can be written from here."""
+    with contextlib.suppress(ValueError):
+        return os.path.relpath(path)
+    return str(path)
+
+
+def tell(args: Namespace, message: str) -> None:
+    if not args.quiet:
+        print(message, flush=True)
+
+
+# ---- sample ----
+
+
+def new_sampler(run: Any) -> Any:
+    from .sampling import Sampler
+
+    return Sampler(run.engine, run.state, run.data.tokenizer, run.data.dataset.mode, run.settings, run.rng)
+
+
+check_sampler = new_sampler  # building one checks the prompt
+
+
+def print_samples(args: Namespace, sampler: Any) -> list[str]:
+    """Print each sample, as it is drawn if asked to (or on a terminal). Return them."""
+    live = sys.stdout.isatty() if args.stream is None else args.stream
+    samples = []
+    for number in range(1, sampler.settings.n_samples + 1):
+        head = f"sample {number:2d}: " if sampler.mode == "discrete" else f"--- sample {number} ---\n"
+        print(head, end="")
+        pieces = []
+        for piece in sampler.sample():
+            pieces.append(piece)
+            if live:
+                print(piece, end="", flush=True)
+        samples.append("".join(pieces))
+        print("" if live else samples[-1], flush=True)
+    return samples
+
+
+def keep_samples(path: Path, samples: list[str]) -> None:
+    from .training import write_text
+
+    write_text(path, "".join(sample + "\n" for sample in samples))
+
+
+def sample_command(folder: Folder, args: Namespace) -> int:
+    """Print samples from a run's checkpoint, or from any other."""
+    from .sampling import Sampler
+    from .training import make_state
+
+    name = dataset_folder(args.dataset or "names")
+    path = args.checkpoint or args.out / name / folder.name / folder.checkpoint
+    saved = load_checkpoint(path, f"train first: uv run python main.py --dataset {args.dataset or 'names'}")
+    engine = load_engine(folder, args)
+    layers = [args.values, saved_settings(folder, saved)]
+    settings = resolve(layers, engine.CONFIG, folder.dtypes)
+    state = make_state(engine, settings, saved.params)
+    rng = Random(settings.config.seed)
+    if "seed" not in args.values:
+        rng.setstate(saved.rng_state)  # so that it prints what the run printed at its end
+    sampler = Sampler(engine, state, engine.Tokenizer(saved.chars), saved.dataset["mode"], settings, rng)
+    print_samples(args, sampler)
+    return 0
+
+
+def dataset_folder(name: str) -> str:
+    """The folder's name under runs/, which a dataset of the registry shares with it."""
+    resolved = datasets.resolve(name)
+    return resolved if resolved in datasets.names() else datasets.own_name(resolved)
+
+
+def saved_settings(folder: Folder, saved: Any) -> dict[str, Any]:
+    """What the checkpoint says of its model, and its dataset's own way of sampling."""
+    entry = datasets.registry().get(saved.dataset["name"])
+    own = dataset_values({"sampling": entry.sampling}, entry.name) if entry else {}
+    dtype = {"dtype": saved.dtype} if saved.dtype in folder.dtypes else {}
+    return own | saved.config | dtype

@@ -1,0 +1,73 @@
+"""What a folder offers the harness: the same names in all of them, whatever framework is behind.
+
+Each folder's `engine.py` offers these names for its lesson. A tensor crosses this border as rows: nested lists of
+floats or a NumPy array of shape (out, in). Documents cross it as lists of token ids, BOS included, each at most
+block_size + 1 long.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, Protocol
+
+Rows = Any  # list[list[float]] or numpy.ndarray, shape (out, in)
+Tensors = dict[str, Rows]
+Document = list[int]
+
+
+class Engine(Protocol):
+    """One lesson, as the harness sees it. `State` is whatever the framework keeps its weights in."""
+
+    CONFIG: Any  # the lesson's own defaults: an instance of its Config
+    Tokenizer: Callable[[list[str]], Any]
+    init_params: Callable[[Any, int, Random], Tensors]
+
+    def make_state(
+        self,
+        config: Any,
+        params: Tensors,
+        adam_m: Tensors | None = None,
+        adam_v: Tensors | None = None,
+        step: int = 0,
+        dtype: str = "",
+        device: str = "auto",
+    ) -> Any:
+        """Return the state to train or sample from; moments left out are zero. `auto` is what suits small models here.
+
+        Raises ValueError, with one line for the user, if the dtype or the device cannot be had.
+        """
+
+    def export_state(self, state: Any) -> tuple[Tensors, Tensors, Tensors]:
+        """Return weights, adam_m and adam_v by name, in the state's dtype, bit for bit what `make_state` takes."""
+
+    def train_steps(self, state: Any, batches: list[list[Document]], config: Any) -> tuple[Any, list[float]]:
+        """Take one step a batch. Return the state after them and each step's loss: the mean over its batch's tokens.
+
+        The state passed in is used up. How many batches come in one call changes no number.
+        """
+
+    def evaluate(self, state: Any, batch: list[Document], config: Any) -> float:
+        """Return the mean loss over the batch's tokens and change nothing."""
+
+    def next_logits(self, state: Any, tokens: Document, config: Any) -> list[float]:
+        """Return the V scores of what comes after 1 to block_size tokens. Their number must compile nothing anew."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What `main.py` says of its folder without importing a framework, so that --help answers at once.
+
+    `backends` names the module of each engine, the default first; `dtypes` and `devices` are what they can honour,
+    the default dtype first; `checkpoint` is the file that a run saves to, whose suffix chooses the format.
+    """
+
+    path: Path
+    dtypes: tuple[str, ...]
+    devices: tuple[str, ...] = ("cpu",)
+    checkpoint: str = "checkpoint.safetensors"
+    backends: tuple[tuple[str, str], ...] = (("default", "engine"),)
+
+    @property
+    def name(self) -> str:
+        return self.path.name

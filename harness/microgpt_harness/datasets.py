@@ -1,0 +1,559 @@
+"""Datasets: the registry data/datasets.toml, downloads that are checked and kept, and a user's own text file.
+
+A file of the registry is looked for in this order, and its sha256 is checked wherever it was found:
+
+1. shipped with the repository (names only),
+2. the cache: data/cache/, or the folder named by MICROGPT_CACHE,
+3. the mirror: MICROGPT_MIRROR, a folder (read in place) or a base URL (kept in the cache) holding the files by name,
+4. the pinned address (kept in the cache).
+
+A damaged file in the cache is fetched again and replaced only by a good one. A wrong file in the mirror is refused:
+somebody put it there on purpose, so it has to be somebody who takes it away.
+Nothing reaches the disk before its hash is right, and no zip member is ever written to the disk at all.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+
+from .errors import RunError, UserError
+from .paths import DATA
+
+REGISTRY = DATA / "datasets.toml"
+MAX_VOCABULARY = 5000  # distinct characters: beyond it a character-level model is the wrong tool
+MAX_BYTES = 64 * 2**20  # of a download, and of a zip's unpacked members; the largest real one has 4 MB
+TIMEOUT = 30.0  # seconds without a single byte
+MAX_SECONDS = 600.0  # for a whole download: a server that trickles never trips TIMEOUT
+CHUNK = 64 * 2**10
+PROGRESS_EVERY = 2**20  # bytes between two progress messages
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Documents ready to be shuffled and tokenised.
+
+    `documents` stand in file order, duplicates kept. mode "discrete": stripped non-empty lines. mode "stream":
+    paragraphs, edges stripped, inner newlines kept. `defaults` has the tables model, training and sampling.
+    """
+
+    name: str
+    mode: str
+    documents: list[str]
+    defaults: dict[str, dict]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One table of data/datasets.toml; data/README.md describes the fields."""
+
+    name: str
+    title: str
+    source: str
+    licence: str
+    file: str
+    sha256: str
+    format: str
+    mode: str
+    documents: int
+    characters: int
+    url: str | None = None  # None: shipped in data/
+    column: str | None = None
+    member: str | None = None
+    content: str | None = None
+    hash_of: str = "file"
+    gutenberg: bool = False
+    model: dict = field(default_factory=dict)
+    training: dict = field(default_factory=dict)
+    sampling: dict = field(default_factory=dict)
+
+    @property
+    def defaults(self) -> dict[str, dict]:
+        return {"model": dict(self.model), "training": dict(self.training), "sampling": dict(self.sampling)}
+
+
+class _Unavailable(Exception):
+    """This source cannot give the file, the next one may. The message is the cause."""
+
+
+# ---- the registry ----
+
+
+def registry() -> dict[str, Entry]:
+    """The tables of data/datasets.toml in their order. UserError when the file does not say what it must."""
+    import tomllib
+
+    try:
+        tables = tomllib.loads(_text(REGISTRY.read_bytes(), str(REGISTRY)))
+    except OSError as error:
+        raise UserError(f"{REGISTRY}: {error.strerror}; restore it from the repository") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{REGISTRY}: not valid TOML: {error}") from error
+    return {name: _entry(name, table) for name, table in tables.items()}
+
+
+def _entry(name: str, table: object) -> Entry:
+    where = f"{REGISTRY} [{name}]"
+    if not isinstance(table, dict):
+        raise UserError(f"{where}: a table of fields is needed, not {table!r}")
+    known = {f.name for f in fields(Entry)} - {"name"}
+    required = {f.name for f in fields(Entry) if f.default is MISSING and f.default_factory is MISSING} - {"name"}
+    required |= {"csv": {"column"}, "zip": {"member", "content"}}.get(str(table.get("format")), set())
+    for problem, keys in (("unknown", table.keys() - known), ("missing", required - table.keys())):
+        if keys:
+            raise UserError(f"{where}: {problem} field: {', '.join(sorted(keys))}")
+    for key, allowed in (("format", ("lines", "text", "csv", "zip")), ("mode", ("discrete", "stream"))):
+        if table[key] not in allowed:
+            raise UserError(f"{where}: {key} is {table[key]!r}; it must be one of {', '.join(allowed)}")
+    if Path(str(table["file"])).name != table["file"]:
+        raise UserError(f"{where}: file must be a plain file name, not {table['file']!r}")
+    return Entry(name=name, **table)
+
+
+def names() -> list[str]:
+    """The registry's names, in its order."""
+    return list(registry())
+
+
+def resolve(name_or_path: str) -> str:
+    """A registry name, or the path of a user's own file as a string.
+
+    A registry name wins over a file of the same name in the current folder: write ./names for the file. What has a
+    suffix or a separator counts as a path even when nothing is there yet: `load` then says so.
+    UserError when it is neither: the message lists the names and suggests the nearest.
+    """
+    key = _key(name_or_path)
+    known = names()
+    if key in known:
+        return key
+    path = _path(name_or_path)
+    if name_or_path and (path.suffix or len(path.parts) > 1 or path.is_absolute() or _exists(path)):
+        return str(path)
+    import difflib
+
+    nearest = difflib.get_close_matches(key, known, n=1)
+    hint = f" Did you mean {nearest[0]}?" if nearest else ""
+    raise UserError(
+        f"unknown dataset {name_or_path!r}.{hint} There are {', '.join(known)}; the path of a text file works too"
+    )
+
+
+def _key(name: str) -> str:
+    return name.strip().casefold().replace("-", "_")
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # "~somebody" whom this machine does not know: then it is a name like any other
+        return Path(text)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # no permission, a name too long, a NUL: nothing that can be read
+        return False
+
+
+# ---- loading ----
+
+
+def load(name_or_path: str, mode: str | None = None, progress: Progress | None = None) -> Dataset:
+    """Read a dataset, downloading it first where that is needed.
+
+    `mode` ("discrete" or "stream") is for a user's own file, default discrete. `progress` receives lines for people.
+    UserError: wrong input (unknown name, file missing, empty, not UTF-8, too few or too many characters).
+    RunError: the network, a wrong hash, or the disk.
+    """
+    if mode not in (None, "discrete", "stream"):
+        raise UserError(f"mode {mode!r}: it must be discrete or stream")
+    resolved = resolve(name_or_path)
+    entry = registry().get(resolved)
+    if entry is None:
+        return _load_own(Path(resolved), mode or "discrete")
+    if mode not in (None, entry.mode):
+        raise UserError(f"dataset {entry.name} is {entry.mode}; mode {mode} is for a text file of your own")
+    data = _read_bytes(entry, progress or (lambda message: None))
+    return Dataset(entry.name, entry.mode, _documents(entry, data), entry.defaults)
+
+
+def _load_own(path: Path, mode: str) -> Dataset:
+    text = _text(_read_own(path), str(path))
+    documents = _lines(text) if mode == "discrete" else _paragraphs(text)
+    if not documents:
+        raise UserError(f"{path}: empty: a dataset needs at least one line of text")
+    distinct = len(set().union(*documents))
+    if distinct < 2:
+        raise UserError(f"{path}: only {distinct} distinct character; a model needs at least 2 to learn anything")
+    if distinct > MAX_VOCABULARY:
+        raise UserError(
+            f"{path}: {distinct} distinct characters, the limit is {MAX_VOCABULARY}; "
+            "use text in one script, or spell it in fewer characters"
+        )
+    return Dataset(own_name(path), mode, documents, {"model": {}, "training": {}, "sampling": {}})
+
+
+def _read_own(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; check the path, or see --list for the datasets by name") from error
+    except (IsADirectoryError, PermissionError) as error:  # Windows says PermissionError for a folder too
+        what = "a folder; name a text file inside it" if path.is_dir() else "it may not be read; check its permissions"
+        raise UserError(f"{path}: {what}") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def own_name(path: str | Path) -> str:
+    """The name of a user's own file, safe as a folder name: its stem, marked where the registry has that name."""
+    stem = re.sub(r"[^\w.-]+", "_", Path(path).stem).strip("._-")[:64] or "text"
+    return f"{stem}_own" if _key(stem) in names() else stem
+
+
+# ---- bytes to documents ----
+
+
+def _documents(entry: Entry, data: bytes) -> list[str]:
+    if entry.format == "zip":
+        texts = [_text(content, f"{entry.file}: {name}") for name, content in _members(entry, data)]
+        text, kind = "\n\n".join(texts), entry.content
+    else:
+        text, kind = _text(data, entry.file), entry.format
+    if entry.gutenberg:
+        text = _without_gutenberg(text)
+    if kind == "csv":
+        documents = _column(text, entry)
+    elif kind == "text":
+        documents = _paragraphs(text)
+    else:
+        documents = _lines(text)
+    if not documents:
+        raise UserError(f"{entry.file}: empty: dataset {entry.name} has no documents")
+    return documents
+
+
+def _text(data: bytes, where: str) -> str:
+    """UTF-8 to text: a byte-order mark is dropped, CRLF and CR become LF."""
+    try:
+        # Plain utf-8, not utf-8-sig: that one would count a bad byte's offset from behind the mark.
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        bad = data[error.start]
+        raise UserError(f"{where}: not UTF-8 at byte {error.start} (0x{bad:02x}); save it as UTF-8 text") from error
+    if "\0" in text:
+        raise UserError(f"{where}: not a text file: NUL at byte {data.index(0)}; save it as UTF-8 text")
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _lines(text: str) -> list[str]:
+    # Not splitlines(): that would also break at form feeds and other separators inside a line.
+    return [line.strip() for line in text.split("\n") if line.strip()]
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [part.strip() for part in re.split(r"\n\s*\n", text) if part.strip()]
+
+
+def _column(text: str, entry: Entry) -> list[str]:
+    import csv
+    import io
+
+    try:
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        rows, columns = list(reader), reader.fieldnames or []
+    except csv.Error as error:
+        raise UserError(f"{entry.file}: not readable as CSV: {error}") from error
+    if entry.column not in columns:
+        raise UserError(f"{entry.file}: no column {entry.column!r}; the columns are {', '.join(columns) or 'none'}")
+    # A quoted field may hold newlines, but a document is one line.
+    values = [" ".join((row[entry.column] or "").splitlines()).strip() for row in rows]
+    return [value for value in values if value]
+
+
+def _without_gutenberg(text: str) -> str:
+    """The book alone. Without the start or end line, the text on that side stays as it is."""
+    start = re.search(r"^\*\*\* ?START OF .*$", text, re.MULTILINE)
+    text = text[start.end() :] if start else text
+    end = re.search(r"^(\*\*\* ?END OF |End of (the )?Project Gutenberg)", text, re.MULTILINE)
+    return text[: end.start()] if end else text
+
+
+def _members(entry: Entry, data: bytes) -> list[tuple[str, bytes]]:
+    """(name, content) of the zip's members that fit entry.member, in name order, read in memory.
+
+    RunError when the zip is damaged or unpacks to more than MAX_BYTES.
+    """
+    import zipfile
+    from fnmatch import fnmatchcase
+    from io import BytesIO
+
+    try:
+        with zipfile.ZipFile(BytesIO(data)) as archive:
+            infos = [info for info in archive.infolist() if fnmatchcase(info.filename, entry.member or "*")]
+            infos.sort(key=lambda info: info.filename)
+            if sum(info.file_size for info in infos) > MAX_BYTES:
+                raise ValueError(f"unpacks to more than {MAX_BYTES // 2**20} MB")
+            members = [(info.filename, _unpack(archive, info)) for info in infos]
+    except Exception as error:  # damaged bytes make zipfile and zlib raise eight kinds, RuntimeError among them
+        raise RunError(f"{entry.file}: damaged zip: {str(error) or type(error).__name__}") from error
+    if not members:
+        raise RunError(f"{entry.file}: holds no member {entry.member}")
+    return members
+
+
+def _unpack(archive, info) -> bytes:
+    if info.compress_type not in (0, 8):  # stored, deflated: the two whose unpacking zipfile bounds
+        raise ValueError(f"{info.filename!r} is compressed in an unusual way")
+    with archive.open(info) as member:
+        return member.read(info.file_size)  # a plain read() would unpack up to 2 GB where the header lies
+
+
+# ---- finding the bytes: shipped, cache, mirror, network ----
+
+
+def cache_folder() -> Path:
+    """MICROGPT_CACHE, or data/cache/."""
+    chosen = os.environ.get("MICROGPT_CACHE", "").strip()
+    return _path(chosen) if chosen else DATA / "cache"
+
+
+def is_cached(entry: Entry) -> bool:
+    """Whether a download of it is there (by name: the hash is checked when it is read)."""
+    return entry.url is not None and _exists(cache_folder() / entry.file)
+
+
+def listing() -> list[dict]:
+    """One row a dataset for --list: name, title, mode, documents, characters, licence, where, defaults.
+
+    `where` is "shipped", "cached", "mirror" (in the mirror folder) or "download" (on first use).
+    """
+    return [
+        {
+            "name": entry.name,
+            "title": entry.title,
+            "mode": entry.mode,
+            "documents": entry.documents,
+            "characters": entry.characters,
+            "licence": entry.licence,
+            "where": _where(entry),
+            "defaults": entry.defaults,
+        }
+        for entry in registry().values()
+    ]
+
+
+def _where(entry: Entry) -> str:
+    if entry.url is None:
+        return "shipped"
+    if is_cached(entry):
+        return "cached"
+    mirror = _mirror()
+    return "mirror" if mirror and _exists(Path(mirror) / entry.file) else "download"
+
+
+def _mirror() -> str:
+    mirror = os.environ.get("MICROGPT_MIRROR", "").strip()
+    return mirror if _is_url(mirror) or not mirror else str(_path(mirror))
+
+
+def _is_url(text: str) -> bool:
+    return text.lower().startswith(("http://", "https://"))
+
+
+def _read_bytes(entry: Entry, progress: Progress) -> bytes:
+    """The right bytes of a registry file, from the first source that has them; see the top of this file."""
+    if entry.url is None:
+        return _read_shipped(entry)
+    notes = []
+    for source in (_from_cache, _from_mirror, _from_network):
+        try:
+            return source(entry, progress)
+        except _Unavailable as error:
+            notes.append(str(error))
+    causes = "; ".join(note for note in reversed(notes) if note)
+    raise RunError(f"dataset {entry.name}: {causes}. {_by_hand(entry)}")
+
+
+def _by_hand(entry: Entry) -> str:
+    place = cache_folder() / entry.file
+    return f"Put the file by hand at {place}, or set MICROGPT_MIRROR to a folder or base URL that holds {entry.file}"
+
+
+def _read_shipped(entry: Entry) -> bytes:
+    path = DATA / entry.file
+    remedy = "restore it from the repository, e.g. `git checkout data`"
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path}: {error.strerror}; {remedy}") from error
+    fault = _fault(entry, data)
+    if fault:
+        raise RunError(f"{path}: {fault}; {remedy}, or give your own file under another name")
+    return data
+
+
+def _from_cache(entry: Entry, progress: Progress) -> bytes:
+    path = cache_folder() / entry.file
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise _Unavailable("") from error  # the usual case: not worth a word
+    except OSError as error:
+        raise _Unavailable(f"{path}: {error.strerror}") from error
+    fault = _fault(entry, data)
+    if fault:
+        progress(f"{path}: {fault}; fetching it again")
+        raise _Unavailable(f"{path}: {fault}")
+    return data
+
+
+def _from_mirror(entry: Entry, progress: Progress) -> bytes:
+    mirror = _mirror()
+    if not mirror:
+        raise _Unavailable("")
+    if _is_url(mirror):
+        from urllib.parse import quote
+
+        address = f"{mirror.rstrip('/')}/{quote(entry.file)}"
+        data = _download(address, progress)
+    else:
+        address = str(Path(mirror) / entry.file)
+        try:
+            data = Path(address).read_bytes()
+        except (OSError, ValueError) as error:
+            cause = getattr(error, "strerror", None) or error
+            raise _Unavailable(f"MICROGPT_MIRROR: {address}: {cause}") from error
+    fault = _fault(entry, data)
+    if fault:
+        raise RunError(f"dataset {entry.name}: {address}: {fault}. Replace it there, or unset MICROGPT_MIRROR")
+    if _is_url(mirror):
+        _keep(entry, data)
+    return data
+
+
+def _from_network(entry: Entry, progress: Progress) -> bytes:
+    data = _download(entry.url, progress)
+    fault = _fault(entry, data)
+    if fault:
+        raise _Unavailable(f"{entry.url}: {fault}, nothing kept")
+    _keep(entry, data)
+    return data
+
+
+def _fault(entry: Entry, data: bytes) -> str | None:
+    """What is wrong with these bytes, or None. An archive made on request is known by its members' bytes."""
+    import hashlib
+
+    try:
+        content = b"".join(c for _, c in _members(entry, data)) if entry.hash_of == "members" else data
+    except RunError as error:
+        return str(error)
+    found = hashlib.sha256(content).hexdigest()
+    return None if found == entry.sha256 else f"wrong hash: sha256 {found[:12]}…, expected {entry.sha256[:12]}…"
+
+
+def _keep(entry: Entry, data: bytes) -> None:
+    """Write into the cache: whole under its name, or not at all. Two processes may do so at the same time."""
+    path = cache_folder() / entry.file
+    temporary = path.with_name(f".{entry.file}.{os.getpid()}.{os.urandom(4).hex()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot be written: {error.strerror}; free some space, or set MICROGPT_CACHE to another folder"
+        ) from error
+    finally:
+        if _exists(temporary):
+            temporary.unlink()
+
+
+# ---- the network ----
+
+
+def _download(address: str, progress: Progress) -> bytes:
+    """The bytes behind an http(s) address. _Unavailable with address and cause when they cannot be had."""
+    import http.client
+
+    for attempt in (1, 2):
+        try:
+            return _read_address(address, progress)
+        except (ConnectionResetError, ConnectionAbortedError, EOFError, http.client.IncompleteRead) as error:
+            if attempt == 2:  # a dropped connection is often gone at once, so one more try and no waiting
+                raise _Unavailable(f"cannot download {address}: {_cause(error)}") from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise _Unavailable(f"cannot download {address}: {_cause(error)}") from error
+    raise AssertionError("unreachable")
+
+
+def _read_address(address: str, progress: Progress) -> bytes:
+    import time
+
+    started = time.monotonic()
+    progress(f"downloading {address}")
+    received = bytearray()
+    with _opener().open(address, timeout=TIMEOUT) as response:
+        length = response.headers.get("Content-Length", "")
+        total = int(length) if length.isdecimal() else None
+        of_total = f" of {total / 1e6:.1f}" if total else ""
+        # read1 returns what has come, where read would wait for a whole chunk and never see the deadline.
+        while chunk := response.read1(CHUNK):
+            before = len(received)
+            received += chunk
+            if len(received) > MAX_BYTES:
+                raise ValueError(f"more than {MAX_BYTES // 2**20} MB came, which cannot be this file")
+            if time.monotonic() - started > MAX_SECONDS:
+                raise TimeoutError(f"not finished after {MAX_SECONDS:g} s")
+            if len(received) // PROGRESS_EVERY > before // PROGRESS_EVERY:
+                progress(f"downloading {address}: {len(received) / 1e6:.1f}{of_total} MB")
+    if total is not None and len(received) != total:
+        raise EOFError(f"the connection was dropped after {len(received)} of {total} bytes")
+    return bytes(received)
+
+
+def _opener():
+    """An urllib opener that speaks http and https only: a redirect to ftp: or file: is an error."""
+    import urllib.request as request
+
+    opener = request.OpenerDirector()
+    for handler in (
+        request.ProxyHandler,
+        request.HTTPHandler,
+        request.HTTPSHandler,
+        request.HTTPRedirectHandler,
+        request.HTTPErrorProcessor,
+        request.HTTPDefaultErrorHandler,
+        request.UnknownHandler,
+    ):
+        opener.add_handler(handler())
+    return opener
+
+
+def _cause(error: Exception) -> str:
+    """An error of the network in words, on one line."""
+    import socket
+    from urllib.error import HTTPError, URLError
+
+    if isinstance(error, HTTPError):
+        return _one_line(f"the server answered {error.code} {error.reason}")
+    reason = error.reason if isinstance(error, URLError) else error
+    if isinstance(reason, socket.gaierror):
+        return "the host's name is not known (no network?)"
+    if isinstance(reason, TimeoutError):
+        return f"no answer for {TIMEOUT:g} s" if str(reason) in ("timed out", "") else str(reason)
+    if isinstance(reason, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(reason, ConnectionError):
+        return "the connection was dropped"
+    return _one_line(str(reason)) or type(reason).__name__
+
+
+def _one_line(text: str) -> str:
+    """What a stranger's server wrote, fit for a terminal: one short line without control characters."""
+    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))[:300]

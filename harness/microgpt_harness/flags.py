@@ -1,0 +1,160 @@
+"""The command line of `main.py`: train (the default), sample, bench, and --list."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .contract import Folder
+from .errors import UserError
+from .paths import RUNS
+from .settings import OPTIONS, Option, whole
+
+COMMANDS = ("train", "sample", "bench")
+EPILOG = """\
+main.py sample --help   what can be set when sampling from a checkpoint
+main.py bench --help    how fast this folder is
+main.py --list          the datasets and their own defaults
+
+Settings come from the flag, else the --config file, else the dataset's defaults, else the lesson's Config."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports wrong input in one line, like every other error of the program."""
+
+    def error(self, message: str) -> None:
+        raise UserError(f"{message} (see --help)")
+
+
+def split_command(argv: list[str]) -> tuple[str, list[str]]:
+    """Return the command and the rest: without a command it is `train`."""
+    if argv and argv[0] in COMMANDS:
+        return argv[0], argv[1:]
+    return "train", argv
+
+
+def parse(folder: Folder, argv: list[str]) -> argparse.Namespace:
+    """Return the flags. `values` holds the settings that were given, by name; nothing else has a default in it."""
+    command, rest = split_command(argv)
+    build = {"train": train_parser, "sample": sample_parser, "bench": bench_parser}[command]
+    args = build(folder).parse_args(rest)
+    args.command = command
+    args.values = {o.name: getattr(args, o.name) for o in OPTIONS if getattr(args, o.name, None) is not None}
+    check_folder(folder, args.values)
+    return args
+
+
+def train_parser(folder: Folder) -> Parser:
+    parser = new_parser(folder, "", "Train this folder's microGPT on names or other text, then print samples.", EPILOG)
+    add_common(parser, folder, several_datasets=True)
+    parser.add_argument("--list", action="store_true", help="print the datasets and leave")
+    for group in ("model", "training", "sampling"):
+        add_options(parser, group)
+    run = parser.add_argument_group("run")
+    add_stream(run)
+    run.add_argument("--config", type=Path, metavar="FILE.toml", help="a scenario: data and settings in TOML")
+    run.add_argument("--resume", action="store_true", help="go on from this run's checkpoint")
+    run.add_argument("--checkpoint", type=Path, metavar="PATH", help="go on from this one instead, whoever wrote it")
+    run.add_argument("--save-every", type=typed(whole(0)), default=0, metavar="N", help="save every N steps too")
+    run.add_argument("--stop-at", type=typed(whole(1)), metavar="N", help="stop after step N for now, to resume later")
+    run.add_argument("--log-every", type=typed(whole(0)), metavar="N", help="print a line every N steps; 0: none")
+    run.add_argument("--no-plot", action="store_true", help="draw no pictures")
+    run.add_argument("--live-plot", action="store_true", help="a window that follows the loss")
+    run.add_argument("--quiet", action="store_true", help="print the samples only")
+    return parser
+
+
+def sample_parser(folder: Folder) -> Parser:
+    parser = new_parser(folder, " sample", "Print samples from a checkpoint.", None)
+    add_common(parser, folder, several_datasets=False)
+    add_options(parser, "sampling")
+    add_options(parser, "training", only=("seed", "dtype", "device"))
+    run = parser.add_argument_group("run")
+    add_stream(run)
+    run.add_argument("--checkpoint", type=Path, metavar="PATH", help="sample from this one, whoever wrote it")
+    run.add_argument("--quiet", action="store_true", help="print the samples only")
+    return parser
+
+
+def bench_parser(folder: Folder) -> Parser:
+    parser = new_parser(folder, " bench", "Measure how fast this folder trains.", None)
+    add_common(parser, folder, several_datasets=False)
+    add_options(parser, "model")
+    add_options(parser, "training", only=("num_steps", "batch_size", "clip_grad", "seed", "dtype", "device"))
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    return parser
+
+
+def new_parser(folder: Folder, command: str, description: str, epilog: str | None) -> Parser:
+    return Parser(
+        prog=f"main.py{command}",
+        description=f"{folder.name}: {description}",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def add_common(parser: Parser, folder: Folder, several_datasets: bool) -> None:
+    many = {"nargs": "+"} if several_datasets else {}
+    parser.add_argument(
+        "--dataset",
+        metavar="NAME_OR_FILE",
+        help="a name from --list, or a text file, one document a line (default: names)"
+        + ("; several train in turn, `all` is every one by name" if several_datasets else ""),
+        **many,
+    )
+    parser.add_argument("--out", type=Path, default=RUNS, metavar="DIR", help="where runs are kept (default: runs/)")
+    if len(folder.backends) > 1:
+        names = [name for name, _ in folder.backends]
+        parser.add_argument("--backend", choices=names, default=names[0], help=f"who computes (default: {names[0]})")
+
+
+def add_options(parser: Parser, group: str, only: tuple[str, ...] | None = None) -> None:
+    section = parser.add_argument_group(group)
+    for option in OPTIONS:
+        if option.group == group and option.flag and (only is None or option.name in only):
+            flags = [option.flag, "-i"] if option.name == "prompt" else [option.flag]
+            section.add_argument(
+                *flags, dest=option.name, type=typed(option.parse), metavar=metavar(option), help=described(option)
+            )
+
+
+def add_stream(group: Any) -> None:
+    group.add_argument(
+        "--stream",
+        action=argparse.BooleanOptionalAction,
+        help="show samples as they are drawn (default: on a terminal)",
+    )
+
+
+def typed(parse_value: Callable[[Any], Any]) -> Callable[[str], Any]:
+    """Turn a ValueError that says what is wanted into argparse's own."""
+
+    def convert(given: str) -> Any:
+        try:
+            return parse_value(given)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"it must be {error}, not {given!r}") from None
+
+    return convert
+
+
+def metavar(option: Option) -> str:
+    if option.name == "dtype":
+        return "{float32,float64}"
+    return {"prompt": "TEXT", "device": "NAME"}.get(option.name, "N")
+
+
+def described(option: Option) -> str:
+    return option.help if option.default in (None, "") else f"{option.help} (default: {option.default})"
+
+
+def check_folder(folder: Folder, values: dict[str, Any]) -> None:
+    """Raise UserError for a dtype or device that this folder cannot honour."""
+    dtype, device = values.get("dtype"), values.get("device", "auto")
+    if dtype and dtype not in folder.dtypes:
+        raise UserError(f"--dtype {dtype}: {folder.name} computes in {' or '.join(folder.dtypes)} only")
+    if device not in ("auto", *folder.devices):
+        known = ", ".join(("auto", *folder.devices))
+        raise UserError(f"--device {device}: {folder.name} runs on one of {known}")

@@ -1,0 +1,225 @@
+"""What can be set, where from, and what is a sensible value: one table for flags, TOML files and dataset defaults.
+
+Precedence: flag, then --config file, then the dataset's defaults in data/datasets.toml, then the lesson's Config.
+"""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import UserError
+
+MAX_WEIGHTS = 50_000_000  # the lessons build their first weights as Python lists: more would fill a laptop's memory
+
+
+@dataclass(frozen=True)
+class Option:
+    """One setting. `parse` takes a flag's text or a TOML value and raises ValueError saying what it wants instead."""
+
+    name: str
+    group: str
+    parse: Callable[[Any], Any]
+    help: str
+    flag: str | None = None  # None: TOML files only
+    default: Any = None  # where the lesson's Config has no such field
+
+    @property
+    def spellings(self) -> set[str]:
+        """The keys it answers to in a TOML file: its own name, and its flag's with underscores."""
+        return {self.name, (self.flag or self.name).lstrip("-").replace("-", "_")}
+
+
+def whole(minimum: int, maximum: int = 2**31 - 1) -> Callable[[Any], int]:
+    def parse(value: Any) -> int:
+        wanted = f"a whole number of at least {minimum:,}"
+        if isinstance(value, (bool, float)):
+            raise ValueError(wanted)
+        try:
+            number = int(value)
+        except (ValueError, TypeError):
+            raise ValueError(wanted) from None
+        if not minimum <= number <= maximum:
+            raise ValueError(wanted if number < minimum else f"a whole number of at most {maximum:,}")
+        return number
+
+    return parse
+
+
+def real(minimum: float, above: bool = False, below: float = math.inf) -> Callable[[Any], float]:
+    """Numbers from `minimum`, or only those above it; always finite and below `below`."""
+
+    def parse(value: Any) -> float:
+        wanted = f"a number {'above' if above else 'of at least'} {minimum:g}"
+        wanted += f" and below {below:g}" if below < math.inf else ""
+        if isinstance(value, bool):
+            raise ValueError(wanted)
+        try:
+            number = float(value)
+        except (ValueError, TypeError):
+            raise ValueError(wanted) from None
+        if not minimum <= number < below or (above and number == minimum):
+            raise ValueError(wanted)
+        return number
+
+    return parse
+
+
+def choice(*allowed: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        if value not in allowed:
+            raise ValueError("one of " + ", ".join(allowed))
+        return value
+
+    return parse
+
+
+def text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("text")
+    return value
+
+
+def switch(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("true or false")
+    return value
+
+
+OPTIONS = (
+    Option("n_embd", "model", whole(1), "numbers that describe one position", "--n-embd"),
+    Option("n_layer", "model", whole(1, 4096), "transformer blocks, one after the other", "--n-layer"),
+    Option("n_head", "model", whole(1), "attention heads; must divide n_embd", "--n-head"),
+    Option("block_size", "model", whole(1, 2**20), "the most tokens the model sees", "--block-size"),
+    Option("num_steps", "training", whole(1), "training steps in the whole run", "--steps"),
+    Option("learning_rate", "training", real(0, above=True), "learning rate of the first step", "--lr"),
+    Option("batch_size", "training", whole(1, 2**20), "documents in a step", "--batch-size"),
+    Option("val_every", "training", whole(0), "steps between two validations; 0: none", "--val-every", 100),
+    Option("val_docs", "training", whole(1, 2**20), "documents in a validation", "--val-docs", 20),
+    Option("clip_grad", "training", real(0), "largest norm of all gradients together; 0: no clipping", "--clip-grad"),
+    Option("beta1", "training", real(0, below=1), "memory of Adam's mean of gradients"),
+    Option("beta2", "training", real(0, below=1), "memory of Adam's mean of squared gradients"),
+    Option("eps_adam", "training", real(0, above=True), "keeps Adam from dividing by zero"),
+    Option("seed", "training", whole(0), "start of the one random generator", "--seed"),
+    Option("dtype", "training", choice("float32", "float64"), "kind of number to compute with", "--dtype"),
+    Option("device", "training", text, "where to compute; auto chooses", "--device", "auto"),
+    Option("temperature", "sampling", real(0), "below 1 keeps to likely characters; 0: the likeliest", "--temperature"),
+    Option("top_k", "sampling", whole(0), "draw from the k likeliest only; 0: from all", "--top-k", 0),
+    Option("n_samples", "sampling", whole(0, 2**20), "samples to print", "--n-samples", 20),
+    Option("prompt", "sampling", text, "text that every sample begins with", "--prompt", ""),
+    Option("max_tokens", "sampling", whole(1), "the most characters after the prompt", "--max-tokens"),
+    Option("repetition_penalty", "sampling", real(1), "above 1 avoids what was just said", "--repetition-penalty", 1.0),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides a run's numbers. `config` is the lesson's Config."""
+
+    config: Any
+    val_every: int
+    val_docs: int
+    dtype: str
+    device: str
+    top_k: int
+    n_samples: int
+    prompt: str
+    max_tokens: int | None
+    repetition_penalty: float
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """A scenario: which data, and settings by name, read from TOML by `read_config_file`."""
+
+    datasets: tuple[str, ...] = ()
+    mode: str | None = None
+    values: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def read_config_file(path: Path) -> ConfigFile:
+    """Read a scenario with the tables [data], [model], [training] and [sampling]. UserError says what it cannot use."""
+    import tomllib
+
+    try:
+        tables = tomllib.loads(path.read_bytes().decode("utf-8").removeprefix("\ufeff"))
+    except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"--config {path}: {reason}; it must be a TOML file in UTF-8") from error
+    groups = ("data", "model", "training", "sampling")
+    for name, table in tables.items():
+        if name not in groups or not isinstance(table, dict):
+            raise UserError(f"--config {path}: {name!r} is not one of the tables {', '.join(f'[{g}]' for g in groups)}")
+    data = tables.get("data", {})
+    if unknown := data.keys() - {"dataset", "mode"}:
+        raise UserError(f"--config {path} [data]: {min(unknown)!r} is unknown; it may hold dataset and mode")
+    named = data.get("dataset", [])
+    named = [named] if isinstance(named, str) else named
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise UserError(f"--config {path} [data]: dataset must be a name or a list of names")
+    if data.get("mode") not in (None, "discrete", "stream"):
+        raise UserError(f"--config {path} [data]: mode must be discrete or stream, not {data['mode']!r}")
+    values = {}
+    for group in groups[1:]:
+        values |= parse_table(tables.get(group, {}), group, f"--config {path} [{group}]")
+    return ConfigFile(tuple(beside(path, name) for name in named), data.get("mode"), values)
+
+
+def beside(path: Path, name: str) -> str:
+    """A data file named in a scenario stands beside it, wherever the command is run."""
+    candidate = path.parent / name
+    return str(candidate) if candidate.is_file() else name
+
+
+def parse_table(table: dict[str, Any], group: str, where: str) -> dict[str, Any]:
+    """Return the values of a TOML table by setting name. UserError names the key, and the nearest one it might mean."""
+    options = {spelling: option for option in OPTIONS if option.group == group for spelling in option.spellings}
+    values = {}
+    for key, value in table.items():
+        option = options.get(key)
+        if option is None:
+            nearest = difflib.get_close_matches(key, options, n=1)
+            hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(sorted(options))}"
+            raise UserError(f"{where}: {key!r} is unknown; {hint}")
+        try:
+            values[option.name] = option.parse(value)
+        except ValueError as error:
+            raise UserError(f"{where}: {key} = {value!r}; it must be {error}") from None
+    return values
+
+
+def dataset_values(defaults: dict[str, dict], name: str) -> dict[str, Any]:
+    """Return a dataset's own defaults by setting name."""
+    values = {}
+    for group, table in defaults.items():
+        values |= parse_table(table, group, f"data/datasets.toml [{name}.{group}]")
+    return values
+
+
+def resolve(layers: list[dict[str, Any]], lesson_config: Any, dtypes: tuple[str, ...]) -> Settings:
+    """Return the settings, each from the first layer that has it, then from the lesson's Config, then the default.
+
+    Raises UserError if they do not fit together.
+    """
+    config_fields = {field.name for field in dataclasses.fields(lesson_config)}
+    values = {option.name: option.default for option in OPTIONS} | {"dtype": dtypes[0]}
+    for layer in reversed(layers):
+        values |= layer
+    chosen = {name: value for name, value in values.items() if name in config_fields and value is not None}
+    config = dataclasses.replace(lesson_config, **chosen)
+    check_shape(config)
+    rest = {field.name: values[field.name] for field in dataclasses.fields(Settings) if field.name != "config"}
+    return Settings(config=config, **rest)
+
+
+def check_shape(config: Any) -> None:
+    """Raise UserError if heads do not divide the width, or the model is too large to build here."""
+    if config.n_embd % config.n_head:
+        fitting = ", ".join(str(h) for h in range(1, min(config.n_embd, 64) + 1) if config.n_embd % h == 0)
+        raise UserError(f"n_embd {config.n_embd} is not divisible by n_head {config.n_head}; use --n-head {fitting}")
+    weights = config.n_embd * (config.block_size + 12 * config.n_layer * config.n_embd)
+    if weights > MAX_WEIGHTS:
+        raise UserError(f"a model of {weights:,} weights; the limit is {MAX_WEIGHTS:,}: use a smaller --n-embd")

@@ -1,0 +1,246 @@
+"""One run: train a lesson on one dataset, save it, and keep what there is to see of it."""
+
+import dataclasses
+import json
+import math
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from . import checkpoint, metrics
+from .batches import TrainingData, prepare
+from .checkpoint import Checkpoint
+from .contract import Engine
+from .datasets import Dataset
+from .errors import RunError, UserError
+from .progress import Progress
+from .settings import Settings
+
+EMA_DECAY = 0.98  # the smoothed loss looks back about 50 steps
+CALL_SECONDS = 0.1  # how long one call of the engine should last: short enough to watch and to interrupt
+MAX_STEPS_PER_CALL = 500
+
+
+class Interrupted(Exception):
+    """Ctrl-C, after what was trained so far has been saved."""
+
+
+@dataclass
+class Run:
+    """A run as it stands: what it computes with, where it writes, and how far it is."""
+
+    engine: Engine
+    settings: Settings
+    data: TrainingData
+    folder: Path
+    checkpoint_path: Path
+    rng: Random
+    state: Any
+    step: int = 0
+    ema: float | None = None
+    saved_step: int | None = None  # of the checkpoint on disk, once this run has written or read one
+
+    @property
+    def config(self) -> Any:
+        return self.settings.config
+
+
+def start(engine: Engine, settings: Settings, dataset: Dataset, folder: Path, checkpoint_path: Path) -> Run:
+    """Begin a run: one generator decides the order of documents, then the weights, then, at the end, the samples."""
+    rng = Random(settings.config.seed)
+    data = prepare(dataset, engine.Tokenizer, settings.config.block_size, rng)
+    params = engine.init_params(settings.config, data.tokenizer.vocab_size, rng)
+    state = make_state(engine, settings, params)
+    return Run(engine, settings, data, folder, checkpoint_path, rng, state)
+
+
+def resume(
+    engine: Engine, settings: Settings, dataset: Dataset, folder: Path, checkpoint_path: Path, saved: Checkpoint
+) -> Run:
+    """Take a run up again where a checkpoint left it. `settings` must already carry the checkpoint's config.
+
+    Raises UserError if the checkpoint was trained on other data.
+    """
+    rng = Random(settings.config.seed)
+    data = prepare(dataset, engine.Tokenizer, settings.config.block_size, rng)
+    if data.tokenizer.chars != saved.chars or saved.dataset.get("sha256") != data.sha256:
+        raise UserError(
+            f"the checkpoint was trained on other data than {dataset.name} holds"
+            f" (it says {saved.dataset['name']!r}); name the same --dataset, or train anew without --resume"
+        )
+    rng.setstate(saved.rng_state)
+    state = make_state(engine, settings, saved.params, saved.adam_m, saved.adam_v, saved.step)
+    ema = saved.extra.get("ema")
+    ema = ema if isinstance(ema, float) else None
+    return Run(engine, settings, data, folder, checkpoint_path, rng, state, saved.step, ema, saved.step)
+
+
+def make_state(engine: Engine, settings: Settings, *tensors_and_step: Any) -> Any:
+    try:
+        return engine.make_state(settings.config, *tensors_and_step, dtype=settings.dtype, device=settings.device)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def write_config(run: Run, folder_name: str) -> None:
+    """Write config.json: all that it takes to say what was run."""
+    settings = dataclasses.asdict(run.settings)
+    config = settings.pop("config")
+    content = {
+        "folder": folder_name,
+        "dataset": run.data.dataset.name,
+        "mode": run.data.dataset.mode,
+        "documents": len(run.data.dataset.documents),
+        "vocab_size": run.data.tokenizer.vocab_size,
+        "num_params": count_params(run),
+        "config": config,
+        **settings,
+    }
+    write_text(run.folder / "config.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, content: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error.strerror}; choose a folder with --out") from None
+
+
+def count_params(run: Run) -> int:
+    shapes = checkpoint.parameter_shapes(dataclasses.asdict(run.config), run.data.tokenizer.vocab_size)
+    return sum(n_out * n_in for n_out, n_in in shapes.values())
+
+
+def train(
+    run: Run,
+    writer: metrics.Writer,
+    progress: Progress,
+    save_every: int = 0,
+    stop_at: int | None = None,
+    on_records: Callable[[list[dict]], None] = lambda records: None,
+) -> None:
+    """Train to the last step (or `stop_at`), saving every `save_every` steps and at the end.
+
+    Raises Interrupted after Ctrl-C, when the step in hand is finished and saved; RunError if a loss is not finite.
+    """
+    last = min(run.config.num_steps, stop_at or run.config.num_steps)
+    marks = [every for every in (run.settings.val_every, save_every) if every]
+    validation_batch = run.data.validation_batch(run.settings.val_docs) if run.settings.val_every else []
+    steps_per_call = 1
+    with InterruptFlag() as interrupt:
+        while run.step < last and not interrupt.raised:
+            next_mark = min([last, *((run.step // every + 1) * every for every in marks)])
+            n_steps = min(steps_per_call, next_mark - run.step)
+            losses, seconds = take_steps(run, n_steps)
+            records = make_records(run, losses, seconds / n_steps)
+            check_finite(run, records)
+            run.step += n_steps
+            run.ema = records[-1]["ema"]
+            if validation_batch and (run.step % run.settings.val_every == 0 or run.step == run.config.num_steps):
+                records[-1]["val_loss"] = run.engine.evaluate(run.state, validation_batch, run.config)
+            writer.write(records)
+            for record in records:
+                progress.update(record["step"], record["loss"], record["ema"], record.get("val_loss"))
+            on_records(records)
+            if save_every and run.step % save_every == 0 and run.step < last:
+                save(run)
+            steps_per_call = adapt(steps_per_call, n_steps, seconds)
+        save(run)
+    progress.close()
+    if interrupt.raised and run.step < last:
+        raise Interrupted
+
+
+def take_steps(run: Run, n_steps: int) -> tuple[list[float], float]:
+    """Train for n_steps. Return their losses and the seconds they took together."""
+    batches = [run.data.batch(step, run.config.batch_size) for step in range(run.step, run.step + n_steps)]
+    began = time.perf_counter()
+    try:
+        run.state, losses = run.engine.train_steps(run.state, batches, run.config)
+    except ArithmeticError as error:  # what plain Python raises where the others say inf or nan
+        raise RunError(diverged(run, f"numbers ran over ({error})", run.step + 1)) from error
+    return losses, time.perf_counter() - began
+
+
+def make_records(run: Run, losses: list[float], seconds: float) -> list[dict]:
+    records, ema = [], run.ema
+    for step, loss in enumerate(losses, start=run.step):
+        ema = loss if ema is None else EMA_DECAY * ema + (1 - EMA_DECAY) * loss
+        lr = run.config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / run.config.num_steps))
+        records.append({"step": step + 1, "loss": loss, "ema": ema, "lr": lr, "seconds": seconds})
+    return records
+
+
+def check_finite(run: Run, records: list[dict]) -> None:
+    for record in records:
+        if not math.isfinite(record["loss"]):
+            raise RunError(diverged(run, f"the loss is {record['loss']}", record["step"]))
+
+
+def diverged(run: Run, what: str, step: int) -> str:
+    saved = "nothing was saved yet"
+    if run.saved_step is not None:
+        saved = f"the checkpoint of step {run.saved_step} is kept: {run.checkpoint_path}"
+    return f"{what} at step {step}; {saved}; try a smaller --lr than {run.config.learning_rate:g}, or --clip-grad 1"
+
+
+def adapt(steps_per_call: int, n_steps: int, seconds: float) -> int:
+    """Return how many steps the next call should take, so that it lasts about CALL_SECONDS."""
+    if seconds > 2 * CALL_SECONDS:
+        return max(1, steps_per_call // 2)
+    if seconds < CALL_SECONDS / 2 and n_steps == steps_per_call:
+        return min(2 * steps_per_call, MAX_STEPS_PER_CALL)
+    return steps_per_call
+
+
+def save(run: Run) -> None:
+    """Write the checkpoint. Before the first one of a new run, an earlier run's is kept as previous.*."""
+    if run.saved_step is None and run.checkpoint_path.exists():
+        keep_previous(run.checkpoint_path)
+    params, adam_m, adam_v = run.engine.export_state(run.state)
+    content = Checkpoint(
+        params=params,
+        adam_m=adam_m,
+        adam_v=adam_v,
+        step=run.step,
+        config=dataclasses.asdict(run.config),
+        chars=run.data.tokenizer.chars,
+        dataset={"name": run.data.dataset.name, "mode": run.data.dataset.mode, "sha256": run.data.sha256},
+        rng_state=run.rng.getstate(),
+        dtype=run.settings.dtype,
+        extra={"ema": run.ema},
+    )
+    checkpoint.save(run.checkpoint_path, content)
+    run.saved_step = run.step
+
+
+def keep_previous(path: Path) -> None:
+    try:
+        shutil.copyfile(path, path.with_name(f"previous{path.suffix}"))
+    except OSError as error:
+        raise RunError(f"{path} could not be copied: {error.strerror}; it is unchanged") from None
+
+
+class InterruptFlag:
+    """Turns the first Ctrl-C into a flag, so that the step in hand is finished; a second one interrupts at once."""
+
+    def __init__(self) -> None:
+        self.raised = False
+
+    def __enter__(self) -> "InterruptFlag":
+        self.before = signal.getsignal(signal.SIGINT)
+        signal.signal(signal.SIGINT, self.handle)
+        return self
+
+    def handle(self, signum: int, frame: Any) -> None:
+        self.raised = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def __exit__(self, *exc_info: object) -> None:
+        signal.signal(signal.SIGINT, self.before)
