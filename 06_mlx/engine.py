@@ -2,7 +2,7 @@
 
 import mlx.core as mx
 import numpy as np
-from microgpt import CONFIG, State, Tokenizer, gpt, init_params, loss_fn, train_step
+from microgpt import CONFIG, State, Tokenizer, gpt, init_params, loss_fn, train_step, unflatten
 
 __all__ = ["CONFIG", "Tokenizer", "evaluate", "export_state", "init_params", "make_state", "next_logits", "train_steps"]
 
@@ -12,14 +12,9 @@ def make_state(config, params, adam_m=None, adam_v=None, step=0, dtype="float32"
     dtype = getattr(mx, dtype)
     state = State(params, dtype)
     if adam_m:
-        state.adam_m = {name: to_array(adam_m[name], dtype) for name in state.params}
-        state.adam_v = {name: to_array(adam_v[name], dtype) for name in state.params}
+        state.adam_m, state.adam_v = (State(moment, dtype).weights for moment in (adam_m, adam_v))
     state.step = step
     return state
-
-
-def to_array(rows, dtype):
-    return mx.array(np.asarray(rows), dtype)  # without the dtype, float64 would silently become float32
 
 
 def choose_device(device, dtype):
@@ -33,8 +28,8 @@ def choose_device(device, dtype):
 
 
 def export_state(state):
-    moments = (state.params, state.adam_m, state.adam_v)
-    return tuple({name: np.array(w) for name, w in tensors.items()} for tensors in moments)
+    named = (unflatten(flat, state.shapes) for flat in (state.weights, state.adam_m, state.adam_v))
+    return tuple({name: np.array(matrix) for name, matrix in matrices.items()} for matrices in named)
 
 
 def train_steps(state, batches, config):
@@ -42,8 +37,8 @@ def train_steps(state, batches, config):
 
 
 def evaluate(state, batch, config):
-    return loss_fn(state.params, batch, config).item()
+    return loss_fn(unflatten(state.weights, state.shapes), batch, config).item()
 
 
 def next_logits(state, tokens, config):
-    return gpt(state.params, mx.array([tokens]), config)[0, -1].tolist()
+    return gpt(unflatten(state.weights, state.shapes), mx.array([tokens]), config)[0, -1].tolist()

@@ -7,6 +7,7 @@ The model and the algorithm follow Andrej Karpathy's microGPT.
 import math
 import random
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import mlx.core as mx
@@ -147,30 +148,41 @@ loss_and_grads = mx.value_and_grad(loss_fn)  # a new function: (params, batch, c
 
 # %% Optimizer
 class State:
-    """The weights and Adam's two running means, matrices by name, and the number of steps taken."""
+    """The weights and Adam's two running means, each one flat vector, and the number of steps taken.
+
+    So Adam adds a dozen operations to the graph, not a dozen for each matrix.
+    """
 
     def __init__(self, params, dtype=mx.float32):
-        self.params = {name: mx.array(rows, dtype) for name, rows in params.items()}
-        self.adam_m = {name: mx.zeros_like(w) for name, w in self.params.items()}
-        self.adam_v = {name: mx.zeros_like(w) for name, w in self.params.items()}
+        self.shapes = {name: (len(rows), len(rows[0])) for name, rows in params.items()}
+        self.weights = flatten({name: mx.array(rows, dtype) for name, rows in params.items()}, self.shapes)
+        self.adam_m, self.adam_v = mx.zeros_like(self.weights), mx.zeros_like(self.weights)
         self.step = 0
+
+
+def flatten(matrices, shapes):
+    return mx.concatenate([matrices[name].flatten() for name in shapes])
+
+
+def unflatten(flat, shapes):
+    """Return the matrices of these shapes, by name, that stand one after the other in a flat vector."""
+    ends = list(accumulate(n_out * n_in for n_out, n_in in shapes.values()))
+    return {name: part.reshape(shapes[name]) for name, part in zip(shapes, mx.split(flat, ends[:-1]))}
 
 
 def adam_step(state, grads, config):
     """Move each weight against its gradient, by Adam (Kingma & Ba 2015)."""
-    clip = 1.0
+    grad = flatten(grads, state.shapes)
     if config.clip_grad:
-        norm = mx.sqrt(sum(mx.square(grad).sum() for grad in grads.values()))
-        clip = mx.minimum(1.0, config.clip_grad / (norm + 1e-6))
+        norm = mx.sqrt(mx.square(grad).sum())
+        grad = grad * mx.minimum(1.0, config.clip_grad / (norm + 1e-6))
     learning_rate = config.learning_rate * 0.5 * (1 + math.cos(math.pi * state.step / config.num_steps))
     state.step += 1
     m_correction = 1 - config.beta1**state.step  # both means start at 0 and are too small at first
     v_correction = 1 - config.beta2**state.step
-    for name, grad in grads.items():
-        grad = grad * clip
-        m = state.adam_m[name] = config.beta1 * state.adam_m[name] + (1 - config.beta1) * grad
-        v = state.adam_v[name] = config.beta2 * state.adam_v[name] + (1 - config.beta2) * mx.square(grad)
-        state.params[name] -= learning_rate * (m / m_correction) / (mx.sqrt(v / v_correction) + config.eps_adam)
+    m = state.adam_m = config.beta1 * state.adam_m + (1 - config.beta1) * grad
+    v = state.adam_v = config.beta2 * state.adam_v + (1 - config.beta2) * mx.square(grad)
+    state.weights -= (learning_rate / m_correction) * m / (mx.sqrt(v / v_correction) + config.eps_adam)
 
 
 # %% Training
@@ -179,9 +191,9 @@ CONFIG = Config()
 
 def train_step(state, batch, config):
     """Take one step on a batch and return the mean loss over its tokens before the step."""
-    loss, grads = loss_and_grads(state.params, batch, config)
+    loss, grads = loss_and_grads(unflatten(state.weights, state.shapes), batch, config)
     adam_step(state, grads, config)
-    mx.eval(loss, state.params, state.adam_m, state.adam_v)  # one evaluation for all that the step changed
+    mx.eval(loss, state.weights, state.adam_m, state.adam_v)  # one evaluation for all that the step changes
     return loss.item()
 
 
@@ -190,7 +202,7 @@ def generate(state, bos, rng, config):
     """Return tokens drawn one by one, each by the probabilities that those before it give, until BOS or block_size."""
     tokens = [bos]
     while len(tokens) <= config.block_size:
-        logits = gpt(state.params, mx.array([tokens]), config)[0, -1]
+        logits = gpt(unflatten(state.weights, state.shapes), mx.array([tokens]), config)[0, -1]
         probs = softmax(logits / config.temperature)
         token = rng.choices(range(probs.size), weights=probs.tolist())[0]
         if token == bos:

@@ -159,13 +159,17 @@ def torch_backward(state, loss):
 
 
 def jax_logits(microgpt, state, batch, config):
-    over_documents = jax.vmap(microgpt.gpt, in_axes=(None, 0, None))
+    over_documents = compiled(jax.vmap(microgpt.gpt, in_axes=(None, 0, None)))
     return without_padding(over_documents(state.params, microgpt.pad(batch, config)[:, :-1], config), batch)
 
 
 def jax_loss_and_grads(microgpt, state, batch, config):
-    loss, grads = microgpt.loss_and_grads(state.params, microgpt.pad(batch, config), config)
+    loss, grads = compiled(microgpt.loss_and_grads)(state.params, microgpt.pad(batch, config), config)
     return loss.item(), {name: np.array(grad) for name, grad in grads.items()}
+
+
+def compiled(function):
+    return jax.jit(function, static_argnums=2)  # (params, batch, config): the lesson compiles both too, inside a step
 
 
 def mlx_logits(microgpt, state, batch, config):
