@@ -161,14 +161,12 @@ def rmsnorm_backward(dy, y, scale):
 
 
 def attention_backward(dout, saved, params, grads, layer, config):
-    """out = w_h v a head, w = softmax(q kᵀ / √D): dw = dout vᵀ, dv = wᵀ dout, dq = ds k / √D, dk = dsᵀ q / √D.
-
-    A masked score has weight 0, so softmax_backward gives it gradient 0: no second mask.
-    """
+    """out = w v, w = softmax(s), s = q kᵀ / √D in each head: dw = dout vᵀ, dv = wᵀ dout, dq = ds k / √D, dk = dsᵀ q / √D."""
     x, q, k, v, attn_weights, attn_out = saved
     dattn_out = linear_backward(dout, attn_out, params[f"{layer}.attn_wo"], grads[f"{layer}.attn_wo"])
     dattn_out = split_heads(dattn_out, config)  # (H, T, D)
     dattn_weights = dattn_out @ v.transpose(0, 2, 1)  # (H, T, T)
+    # a masked score has weight 0 and so gets gradient 0: no second mask
     dattn_scores = softmax_backward(dattn_weights, attn_weights) * q.shape[2] ** -0.5
     dq, dk = dattn_scores @ k, dattn_scores.transpose(0, 2, 1) @ q
     dv = attn_weights.transpose(0, 2, 1) @ dattn_out
@@ -215,10 +213,7 @@ def named_views(flat, shapes):
 
 
 class State:
-    """Weights, gradients and Adam's two running means, each one flat vector, and the number of steps taken.
-
-    So Adam needs one operation for all weights, not one for each matrix.
-    """
+    """Weights, gradients and Adam's two running means, each one flat vector so that Adam moves all in one go."""
 
     def __init__(self, params, dtype=np.float64):
         self.shapes = {name: np.shape(rows) for name, rows in params.items()}

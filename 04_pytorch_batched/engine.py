@@ -5,10 +5,14 @@ from microgpt import CONFIG, State, Tokenizer, init_params, loss_fn, train_step
 
 __all__ = ["CONFIG", "Tokenizer", "evaluate", "export_state", "init_params", "make_state", "next_logits", "train_steps"]
 
-torch.set_num_threads(1)  # a tiny step's operations are over before a second thread has woken up
+ALL_THREADS = torch.get_num_threads()
+WORTH_THREADS = (
+    16_384  # numbers in one activation: with fewer, an operation is over before a second thread has woken up
+)
 
 
 def make_state(config, params, adam_m=None, adam_v=None, step=0, dtype="float32", device="auto"):
+    torch.set_num_threads(ALL_THREADS if config.batch_size * config.block_size * config.n_embd >= WORTH_THREADS else 1)
     state = State(params, config, getattr(torch, dtype), find_device(device, dtype))
     if adam_m:
         for name, weight in state.model.matrices().items():

@@ -225,6 +225,7 @@ def generate(state, bos, rng, config):
 
 
 def main():
+    torch.set_num_threads(1)  # steps as small as these are over before a second thread has woken up
     rng = random.Random(CONFIG.seed)  # one generator: order of documents, weights, then samples
     docs = load_docs(Path(__file__).resolve().parent.parent / "data" / "names.txt", rng)
     tokenizer = Tokenizer(docs)

@@ -175,11 +175,12 @@ def compiled(function):
 def mlx_logits(microgpt, state, batch, config):
     T = max(len(doc) for doc in batch) - 1
     tokens = microgpt.mx.array([doc[:-1] + [0] * (T - len(doc[:-1])) for doc in batch])
-    return without_padding(microgpt.gpt(state.params, tokens, config), batch)
+    params = microgpt.unflatten(state.weights, state.shapes)
+    return without_padding(microgpt.gpt(params, tokens, config), batch)
 
 
 def mlx_loss_and_grads(microgpt, state, batch, config):
-    loss, grads = microgpt.loss_and_grads(state.params, batch, config)
+    loss, grads = microgpt.loss_and_grads(microgpt.unflatten(state.weights, state.shapes), batch, config)
     return loss.item(), {name: np.array(grad) for name, grad in grads.items()}
 
 

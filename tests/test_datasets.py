@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from microgpt_harness import datasets
+from microgpt_harness import datasets, downloads
 from microgpt_harness.errors import RunError, UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -610,7 +610,7 @@ def test_download_and_never_twice(monkeypatch, tmp_path, server, behaviour):
 def test_failed_download(monkeypatch, tmp_path, server, behaviour, cause, asked):
     offer(monkeypatch, tmp_path, server, behaviour)
     if behaviour in ("slow", "silent"):
-        monkeypatch.setattr(datasets, "TIMEOUT", 0.2)
+        monkeypatch.setattr(downloads, "TIMEOUT", 0.2)
     with pytest.raises(RunError) as caught:
         datasets.load("small")
     assert caught.value.exit_code == 1
@@ -622,12 +622,12 @@ def test_failed_download(monkeypatch, tmp_path, server, behaviour, cause, asked)
 
 def test_a_download_that_takes_for_ever_or_is_too_big(monkeypatch, tmp_path, server):
     offer(monkeypatch, tmp_path, server, "good")
-    monkeypatch.setattr(datasets, "MAX_SECONDS", -1)
+    monkeypatch.setattr(downloads, "MAX_SECONDS", -1)
     with pytest.raises(RunError) as caught:
         datasets.load("small")
     one_line(caught, "not finished after")
-    monkeypatch.setattr(datasets, "MAX_SECONDS", 600)
-    monkeypatch.setattr(datasets, "MAX_BYTES", 10)
+    monkeypatch.setattr(downloads, "MAX_SECONDS", 600)
+    monkeypatch.setattr(downloads, "MAX_BYTES", 10)
     with pytest.raises(RunError) as caught:
         datasets.load("small")
     one_line(caught, "cannot be this file")
@@ -636,7 +636,7 @@ def test_a_download_that_takes_for_ever_or_is_too_big(monkeypatch, tmp_path, ser
 
 def test_progress_tells_how_much_came(monkeypatch, tmp_path, server):
     offer(monkeypatch, tmp_path, server, "good")
-    monkeypatch.setattr(datasets, "PROGRESS_EVERY", 10)
+    monkeypatch.setattr(downloads, "PROGRESS_EVERY", 10)
     messages = []
     datasets.load("small", progress=messages.append)
     assert messages[1].endswith("0.0 of 0.0 MB")
@@ -695,8 +695,8 @@ def test_interrupt_leaves_nothing(monkeypatch, tmp_path, server):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         # In the middle of a download: progress hears of the bytes that came, though the rest has not.
         offer(monkeypatch, tmp_path, server, "slow")
-        patch.setattr(datasets, "PROGRESS_EVERY", 1)
-        patch.setattr(datasets, "TIMEOUT", 5)
+        patch.setattr(downloads, "PROGRESS_EVERY", 1)
+        patch.setattr(downloads, "TIMEOUT", 5)
         datasets.load("small", progress=lambda message: interrupt() if message.endswith("MB") else None)
     offer(monkeypatch, tmp_path, server, "good")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):

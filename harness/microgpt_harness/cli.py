@@ -3,9 +3,10 @@
 import contextlib
 import importlib
 import os
+import signal
 import sys
 from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,36 +19,63 @@ from .settings import ConfigFile, Settings, dataset_values, read_config_file, re
 
 def main(folder: Folder, argv: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1 for a run that failed, 2 for wrong input, 130 after Ctrl-C."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(encoding="utf-8", errors="replace")  # Windows' consoles would not take a sparkline
+    return run_program("main.py", lambda: dispatch(folder, sys.argv[1:] if argv is None else argv))
+
+
+def run_program(program: str, command: Callable[[], int]) -> int:
+    """Run a command of this program and return its exit code; whatever goes wrong becomes one line and a code."""
+    prepare_streams()
+    code = attempt(program, command)
     try:
-        return dispatch(folder, sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries again, and complains, at exit
+        return code or lost_output(error, program)
+    return code
+
+
+def lost_output(error: OSError, program: str) -> int:
+    """Say why nobody takes our output any more. A reader who has gone, as `head` does, needs no telling."""
+    if not isinstance(error, BrokenPipeError):
+        say(f"the output could not be written: {error}; make room, or send it elsewhere", program)
+    return 1
+
+
+def prepare_streams() -> None:
+    """Speak UTF-8 everywhere: Windows' consoles would not take a sparkline. A stream that is closed swallows all."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 (open as long as the program runs)
+        getattr(sys, name).reconfigure(encoding="utf-8", errors="replace")
+
+
+def attempt(program: str, command: Callable[[], int]) -> int:
+    try:
+        return command()
+    except SystemExit as error:  # --help, and Ctrl-C while training
+        return error.code or 0
     except (UserError, RunError) as error:
-        report(error)
+        say(str(error), program)
         return error.exit_code
     except KeyboardInterrupt:
-        say("interrupted")
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient third one would only disturb the leaving
+        say("interrupted; a checkpoint that was saved before is whole", program)
         return 130
     except MemoryError:
-        say("out of memory; use a smaller model (--n-embd, --n-layer, --block-size) or --batch-size")
+        say("out of memory; use a smaller model (--n-embd, --n-layer, --block-size) or --batch-size", program)
         return 1
-    except BrokenPipeError:  # whoever read our output has gone, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except OSError as error:  # of standard output: whoever opens a file reports that file's errors
+        return lost_output(error, program)
     except Exception as error:
         if os.environ.get("MICROGPT_DEBUG"):
             raise
-        say(f"unexpected {type(error).__name__}: {error}; set MICROGPT_DEBUG=1 to see where")
+        say(f"unexpected {type(error).__name__}: {error}; set MICROGPT_DEBUG=1 to see where", program)
         return 1
 
 
-def report(error: Exception) -> None:
-    say(str(error))
-
-
-def say(message: str) -> None:
+def say(message: str, program: str = "main.py") -> None:
     """Print one line on standard error."""
-    print("main.py: " + " ".join(message.split()), file=sys.stderr, flush=True)
+    print(f"{program}: " + " ".join(message.split()), file=sys.stderr, flush=True)
 
 
 def dispatch(folder: Folder, argv: list[str]) -> int:
@@ -100,7 +128,7 @@ def print_list() -> None:
 
 def train_command(folder: Folder, args: Namespace) -> int:
     file = read_config_file(args.config) if args.config else ConfigFile()
-    check_folder_file(folder, file)
+    check_folder_file(folder, args, file)
     named = chosen_datasets(args.dataset or list(file.datasets) or ["names"])
     if args.checkpoint and len(named) > 1:
         raise UserError("--checkpoint goes on with one run: name one --dataset")
@@ -113,8 +141,10 @@ def train_command(folder: Folder, args: Namespace) -> int:
     return train_several(folder, engine, args, file, named)
 
 
-def check_folder_file(folder: Folder, file: ConfigFile) -> None:
-    flags.check_folder(folder, file.values)
+def check_folder_file(folder: Folder, args: Namespace, file: ConfigFile) -> None:
+    """Raise UserError for what the folder cannot honour, unless a flag overrules it."""
+    in_force = {name: value for name, value in file.values.items() if name not in args.values}
+    flags.check_folder(folder, in_force, f"--config {args.config}: ")
 
 
 def check_live_plot() -> None:
@@ -132,16 +162,18 @@ def chosen_datasets(names: Iterable[str]) -> list[str]:
 def train_several(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile, named: list[str]) -> int:
     """Train in turn. One that fails does not stop the others; it is reported at the end."""
     failures, folders = [], []
-    for name in named:
-        tell(args, f"\n=== {name} ===")
-        try:
-            folders.append(train_one(folder, engine, args, file, name))
-        except (UserError, RunError) as error:
-            failures.append((name, error))
-    if folders and not args.no_plot:
-        draw_datasets(args, folders)
-    for name, error in failures:
-        say(f"{name} failed: {error}")
+    try:
+        for name in named:
+            tell(args, f"\n=== {name} ===")
+            try:
+                folders.append(train_one(folder, engine, args, file, name))
+            except (UserError, RunError) as error:
+                failures.append((name, error))
+        if folders and not args.no_plot:
+            draw_datasets(args, folders)
+    finally:  # after Ctrl-C too
+        for name, error in failures:
+            say(f"{name} failed: {error}")
     return max((error.exit_code for _, error in failures), default=0)
 
 
@@ -152,7 +184,7 @@ def draw_datasets(args: Namespace, folders: list[Path]) -> None:
         path = args.out / "all_losses.png"
         runs = [(run_folder.parent.name, metrics.read(run_folder)) for run_folder in folders]
         plots.draw_overlay(path, runs, f"{folders[0].name}: all datasets")
-        tell(args, f"all losses: {path}")
+        tell(args, f"all losses: {shown(path)}")
 
 
 def train_one(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile, name: str) -> Path:
@@ -160,7 +192,7 @@ def train_one(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile,
     from . import metrics, training
     from .progress import make_progress
 
-    dataset = datasets.load(name, mode=own_mode(name, file), progress=None if args.quiet else say)
+    dataset = datasets.load(name, mode=own_mode(name, file), progress=lambda message: tell(args, message))
     run_folder = args.out / dataset.name / folder.name
     run = begin(folder, engine, args, file, dataset, run_folder)
     check_sampler(run)  # a prompt that cannot be honoured is known before hours of training, not after
@@ -202,6 +234,8 @@ def begin(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile, dat
     source = args.checkpoint or checkpoint_path
     saved = load_checkpoint(source, f"train first, without --resume: uv run python main.py --dataset {dataset.name}")
     settings = resumed_settings(folder, engine, given, dataset, saved, source)
+    if settings.config.num_steps < saved.step:
+        raise UserError(f"{source} has {saved.step} steps behind it already; --steps must be at least as many")
     run = training.resume(engine, settings, dataset, run_folder, checkpoint_path, saved)
     if source.resolve() != checkpoint_path.resolve():
         run.saved_step = None
@@ -234,11 +268,17 @@ def resumed_settings(
 
 
 def kept_records(args: Namespace, run: Any) -> list[dict]:
-    """The metrics of the steps before a resumed run's first, from beside the checkpoint that it goes on from."""
+    """The metrics of the steps before a resumed run's first, from beside the checkpoint that it goes on from.
+
+    They must end where it was saved, with the same smoothed loss: else a later run has written over them, and was
+    killed before it saved anything.
+    """
     from . import metrics
 
     source = args.checkpoint.parent if args.checkpoint else run.folder
-    return metrics.read(source, run.step) if run.step else []
+    records = metrics.read(source, run.step) if run.step else []
+    belongs = records and (records[-1]["step"], records[-1].get("ema")) == (run.step, run.ema)
+    return records if belongs else []
 
 
 def open_live_plot(args: Namespace, run: Any, kept: list[dict]) -> Any:
@@ -264,12 +304,12 @@ def announce(args: Namespace, run: Any) -> None:
 def finish(args: Namespace, run: Any) -> None:
     """Show how the loss went, print and keep the samples, draw the pictures."""
     from . import metrics
-    from .progress import sparkline
+    from .progress import short, sparkline
 
     records = metrics.read(run.folder)
     if records:
         course = sparkline([record["loss"] for record in records])
-        tell(args, f"loss {course} {records[0]['ema']:.4f} to {records[-1]['ema']:.4f} (smoothed)")
+        tell(args, f"loss {course} {short(records[0]['ema'])} to {short(records[-1]['ema'])} (smoothed)")
     if run.step < run.config.num_steps:
         tell(args, f"stopped at step {run.step} of {run.config.num_steps}; go on with --resume")
         return

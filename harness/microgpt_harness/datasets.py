@@ -14,22 +14,16 @@ Nothing reaches the disk before its hash is right, and no zip member is ever wri
 
 import os
 import re
-from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 
+from .downloads import Progress, Unavailable, download
 from .errors import RunError, UserError
 from .paths import DATA
 
 REGISTRY = DATA / "datasets.toml"
 MAX_VOCABULARY = 5000  # distinct characters: beyond it a character-level model is the wrong tool
-MAX_BYTES = 64 * 2**20  # of a download, and of a zip's unpacked members; the largest real one has 4 MB
-TIMEOUT = 30.0  # seconds without a single byte
-MAX_SECONDS = 600.0  # for a whole download: a server that trickles never trips TIMEOUT
-CHUNK = 64 * 2**10
-PROGRESS_EVERY = 2**20  # bytes between two progress messages
-
-Progress = Callable[[str], None]
+MAX_BYTES = 64 * 2**20  # of a zip's unpacked members; the largest real one has 4 MB
 
 
 @dataclass(frozen=True)
@@ -73,10 +67,6 @@ class Entry:
     @property
     def defaults(self) -> dict[str, dict]:
         return {"model": dict(self.model), "training": dict(self.training), "sampling": dict(self.sampling)}
-
-
-class _Unavailable(Exception):
-    """This source cannot give the file, the next one may. The message is the cause."""
 
 
 # ---- the registry ----
@@ -373,7 +363,7 @@ def _read_bytes(entry: Entry, progress: Progress) -> bytes:
     for source in (_from_cache, _from_mirror, _from_network):
         try:
             return source(entry, progress)
-        except _Unavailable as error:
+        except Unavailable as error:
             notes.append(str(error))
     causes = "; ".join(note for note in reversed(notes) if note)
     raise RunError(f"dataset {entry.name}: {causes}. {_by_hand(entry)}")
@@ -402,32 +392,32 @@ def _from_cache(entry: Entry, progress: Progress) -> bytes:
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
-        raise _Unavailable("") from error  # the usual case: not worth a word
+        raise Unavailable("") from error  # the usual case: not worth a word
     except OSError as error:
-        raise _Unavailable(f"{path}: {error.strerror}") from error
+        raise Unavailable(f"{path}: {error.strerror}") from error
     fault = _fault(entry, data)
     if fault:
         progress(f"{path}: {fault}; fetching it again")
-        raise _Unavailable(f"{path}: {fault}")
+        raise Unavailable(f"{path}: {fault}")
     return data
 
 
 def _from_mirror(entry: Entry, progress: Progress) -> bytes:
     mirror = _mirror()
     if not mirror:
-        raise _Unavailable("")
+        raise Unavailable("")
     if _is_url(mirror):
         from urllib.parse import quote
 
         address = f"{mirror.rstrip('/')}/{quote(entry.file)}"
-        data = _download(address, progress)
+        data = download(address, progress)
     else:
         address = str(Path(mirror) / entry.file)
         try:
             data = Path(address).read_bytes()
         except (OSError, ValueError) as error:
             cause = getattr(error, "strerror", None) or error
-            raise _Unavailable(f"MICROGPT_MIRROR: {address}: {cause}") from error
+            raise Unavailable(f"MICROGPT_MIRROR: {address}: {cause}") from error
     fault = _fault(entry, data)
     if fault:
         raise RunError(f"dataset {entry.name}: {address}: {fault}. Replace it there, or unset MICROGPT_MIRROR")
@@ -437,10 +427,10 @@ def _from_mirror(entry: Entry, progress: Progress) -> bytes:
 
 
 def _from_network(entry: Entry, progress: Progress) -> bytes:
-    data = _download(entry.url, progress)
+    data = download(entry.url, progress)
     fault = _fault(entry, data)
     if fault:
-        raise _Unavailable(f"{entry.url}: {fault}, nothing kept")
+        raise Unavailable(f"{entry.url}: {fault}, nothing kept")
     _keep(entry, data)
     return data
 
@@ -472,88 +462,3 @@ def _keep(entry: Entry, data: bytes) -> None:
     finally:
         if _exists(temporary):
             temporary.unlink()
-
-
-# ---- the network ----
-
-
-def _download(address: str, progress: Progress) -> bytes:
-    """The bytes behind an http(s) address. _Unavailable with address and cause when they cannot be had."""
-    import http.client
-
-    for attempt in (1, 2):
-        try:
-            return _read_address(address, progress)
-        except (ConnectionResetError, ConnectionAbortedError, EOFError, http.client.IncompleteRead) as error:
-            if attempt == 2:  # a dropped connection is often gone at once, so one more try and no waiting
-                raise _Unavailable(f"cannot download {address}: {_cause(error)}") from error
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise _Unavailable(f"cannot download {address}: {_cause(error)}") from error
-    raise AssertionError("unreachable")
-
-
-def _read_address(address: str, progress: Progress) -> bytes:
-    import time
-
-    started = time.monotonic()
-    progress(f"downloading {address}")
-    received = bytearray()
-    with _opener().open(address, timeout=TIMEOUT) as response:
-        length = response.headers.get("Content-Length", "")
-        total = int(length) if length.isdecimal() else None
-        of_total = f" of {total / 1e6:.1f}" if total else ""
-        # read1 returns what has come, where read would wait for a whole chunk and never see the deadline.
-        while chunk := response.read1(CHUNK):
-            before = len(received)
-            received += chunk
-            if len(received) > MAX_BYTES:
-                raise ValueError(f"more than {MAX_BYTES // 2**20} MB came, which cannot be this file")
-            if time.monotonic() - started > MAX_SECONDS:
-                raise TimeoutError(f"not finished after {MAX_SECONDS:g} s")
-            if len(received) // PROGRESS_EVERY > before // PROGRESS_EVERY:
-                progress(f"downloading {address}: {len(received) / 1e6:.1f}{of_total} MB")
-    if total is not None and len(received) != total:
-        raise EOFError(f"the connection was dropped after {len(received)} of {total} bytes")
-    return bytes(received)
-
-
-def _opener():
-    """An urllib opener that speaks http and https only: a redirect to ftp: or file: is an error."""
-    import urllib.request as request
-
-    opener = request.OpenerDirector()
-    for handler in (
-        request.ProxyHandler,
-        request.HTTPHandler,
-        request.HTTPSHandler,
-        request.HTTPRedirectHandler,
-        request.HTTPErrorProcessor,
-        request.HTTPDefaultErrorHandler,
-        request.UnknownHandler,
-    ):
-        opener.add_handler(handler())
-    return opener
-
-
-def _cause(error: Exception) -> str:
-    """An error of the network in words, on one line."""
-    import socket
-    from urllib.error import HTTPError, URLError
-
-    if isinstance(error, HTTPError):
-        return _one_line(f"the server answered {error.code} {error.reason}")
-    reason = error.reason if isinstance(error, URLError) else error
-    if isinstance(reason, socket.gaierror):
-        return "the host's name is not known (no network?)"
-    if isinstance(reason, TimeoutError):
-        return f"no answer for {TIMEOUT:g} s" if str(reason) in ("timed out", "") else str(reason)
-    if isinstance(reason, ConnectionRefusedError):
-        return "connection refused"
-    if isinstance(reason, ConnectionError):
-        return "the connection was dropped"
-    return _one_line(str(reason)) or type(reason).__name__
-
-
-def _one_line(text: str) -> str:
-    """What a stranger's server wrote, fit for a terminal: one short line without control characters."""
-    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))[:300]

@@ -8,7 +8,7 @@ from typing import Any
 from .contract import Folder
 from .errors import UserError
 from .paths import RUNS
-from .settings import OPTIONS, Option, whole
+from .settings import OPTIONS, Option, real, whole
 
 COMMANDS = ("train", "sample", "bench")
 EPILOG = """\
@@ -80,8 +80,18 @@ def bench_parser(folder: Folder) -> Parser:
     parser = new_parser(folder, " bench", "Measure how fast this folder trains.", None)
     add_common(parser, folder, several_datasets=False)
     add_options(parser, "model")
-    add_options(parser, "training", only=("num_steps", "batch_size", "clip_grad", "seed", "dtype", "device"))
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    add_options(parser, "training", only=("learning_rate", "batch_size", "clip_grad", "seed", "dtype", "device"))
+    measuring = parser.add_argument_group("measuring")
+    # Not the setting num_steps, which is the length of the run whose time is estimated.
+    measuring.add_argument("--steps", type=typed(whole(1)), metavar="N", help="measure this many steps")
+    measuring.add_argument(
+        "--seconds",
+        type=typed(real(0, above=True)),
+        metavar="S",
+        help="or as many as fit into S seconds (default: 3 seconds, and 20 steps at least)",
+    )
+    measuring.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    measuring.add_argument("--list-backends", action="store_true", help="print what can be measured and leave")
     return parser
 
 
@@ -150,11 +160,11 @@ def described(option: Option) -> str:
     return option.help if option.default in (None, "") else f"{option.help} (default: {option.default})"
 
 
-def check_folder(folder: Folder, values: dict[str, Any]) -> None:
-    """Raise UserError for a dtype or device that this folder cannot honour."""
+def check_folder(folder: Folder, values: dict[str, Any], where: str = "--") -> None:
+    """Raise UserError for a dtype or device that this folder cannot honour. `where` says where they were set."""
     dtype, device = values.get("dtype"), values.get("device", "auto")
     if dtype and dtype not in folder.dtypes:
-        raise UserError(f"--dtype {dtype}: {folder.name} computes in {' or '.join(folder.dtypes)} only")
+        raise UserError(f"{where}dtype {dtype}: {folder.name} computes in {' or '.join(folder.dtypes)} only")
     if device not in ("auto", *folder.devices):
         known = ", ".join(("auto", *folder.devices))
-        raise UserError(f"--device {device}: {folder.name} runs on one of {known}")
+        raise UserError(f"{where}device {device}: {folder.name} runs on one of {known}")

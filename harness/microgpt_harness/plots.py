@@ -1,4 +1,4 @@
-"""Pictures of losses. matplotlib is imported here alone, and only when a picture is drawn."""
+"""Pictures of losses. matplotlib is imported only when one is drawn."""
 
 import importlib.util
 import os
@@ -9,9 +9,11 @@ from pathlib import Path
 from . import metrics
 from .errors import RunError, UserError
 
-MISSING = "no pictures: matplotlib is not installed (the sparkline above shows the course of the loss)"
-# Told apart without colour by their lines, so that a print in grey can be read.
-LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
+MISSING = "no pictures: matplotlib is not installed (the line above shows the loss)"
+# Colours that a colour-blind reader can tell apart (Okabe & Ito 2008), and markers for a print in grey.
+COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#777777")
+MARKERS = "osD^vPX*"
+MARKER_DISTANCE = 0.16  # between two markers of a line, in widths of the picture
 LIVE_SECONDS = 0.2
 
 
@@ -40,14 +42,19 @@ def plot_run(axes, records: list[dict]) -> None:
 def draw_overlay(path: Path, runs: Iterable[tuple[str, list[dict]]], title: str) -> None:
     """Draw the smoothed losses of several runs over one another: `runs` gives each one's name and records."""
     figure, axes = new_figure(title)
-    for (name, records), style in zip(runs, LINE_STYLES * 4):
+    plot_overlay(axes, list(runs))
+    save(figure, path)
+
+
+def plot_overlay(axes, runs: list[tuple[str, list[dict]]]) -> None:
+    """Runs that agree lie on top of each other: markers that take turns along the line show that all are there."""
+    for i, (name, records) in enumerate(runs):
         steps, losses = [r["step"] for r in records], [r["ema"] for r in records]
-        # Runs that agree lie on top of each other: thinner lines above thicker ones keep all of them visible.
-        width = 4.5 - 0.6 * len(axes.lines)
-        axes.plot(steps, losses, linestyle=style, linewidth=max(width, 1.0), label=name)
+        turn = MARKER_DISTANCE * (i + 0.5) / len(runs)
+        look = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "markersize": 7}
+        axes.plot(steps, losses, **look, markevery=(turn, MARKER_DISTANCE), linewidth=1.6, label=name)
     axes.set_ylabel("smoothed loss (nats per character)")
     axes.legend(frameon=False)
-    save(figure, path)
 
 
 def draw_folders(dataset_folder: Path) -> Path | None:
@@ -68,6 +75,7 @@ def new_figure(title: str):
     axes.set(title=title, xlabel="training step", ylabel="loss (nats per character)")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="0.9")
+    axes.xaxis.get_major_locator().set_params(integer=True)  # there is no step 2.5
     return figure, axes
 
 

@@ -1,6 +1,7 @@
 """What a run shows while it trains: a bar on a terminal, ten lines when piped, and a sparkline at the end."""
 
 import importlib.util
+import shutil
 import sys
 import time
 from itertools import pairwise
@@ -23,7 +24,7 @@ def make_progress(total: int, start: int, log_every: int | None, quiet: bool) ->
     if quiet:
         return Silent()
     if log_every is not None or not sys.stdout.isatty():
-        return Lines(total, log_every or max(1, -(-total // LINES)))
+        return Lines(total, max(1, -(-total // LINES)) if log_every is None else log_every)
     if importlib.util.find_spec("rich"):
         return RichBar(total, start)
     return PlainBar(total, start)
@@ -45,8 +46,8 @@ class Lines:
 
     def update(self, step: int, loss: float, ema: float, val_loss: float | None) -> None:
         if self.every and (step % self.every == 0 or step == self.total):
-            validation = f" | val {val_loss:.4f}" if val_loss is not None else ""
-            print(f"step {step:4d} / {self.total:4d} | loss {loss:.4f}{validation}", flush=True)
+            validation = f" | val {short(val_loss)}" if val_loss is not None else ""
+            print(f"step {step:4d} / {self.total:4d} | loss {short(loss)}{validation}", flush=True)
 
     def close(self) -> None:
         pass
@@ -68,9 +69,10 @@ class PlainBar:
             return
         self.shown = now
         rate = (step - self.start) / max(now - self.began, 1e-9)
-        parts = [f"step {step} / {self.total}", *figures(loss, ema, self.val_loss), f"{rate:.1f} steps/s"]
+        shown = " ".join(figures(loss, ema, self.val_loss))
+        parts = [f"step {step} / {self.total}", shown, f"{speed(rate)} steps/s"]
         parts.append(f"{(self.total - step) / rate:.0f} s left" if rate else "")
-        line = " | ".join(parts)
+        line = " | ".join(parts)[: shutil.get_terminal_size().columns - 1]  # a wrapped line could not be written over
         print("\r" + line.ljust(self.width), end="", flush=True)
         self.width = len(line)
 
@@ -84,10 +86,11 @@ class RichBar:
     def __init__(self, total: int, start: int) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+        room = shutil.get_terminal_size().columns - 2 * len(str(total)) - 60  # what the other columns leave
         self.bar = Progress(
             TextColumn("[bold]step"),
             MofNCompleteColumn(),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=min(max(room, 1), 30)),
             TextColumn("{task.fields[figures]}"),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(compact=True),
@@ -101,18 +104,26 @@ class RichBar:
         self.val_loss = self.val_loss if val_loss is None else val_loss
         rate = (step - self.start) / max(time.perf_counter() - self.began, 1e-9)
         shown = " ".join(figures(loss, ema, self.val_loss))
-        self.bar.update(self.task, completed=step, figures=shown, rate=f"{rate:.1f} steps/s")
+        self.bar.update(self.task, completed=step, figures=shown, rate=f"{speed(rate)} steps/s")
 
     def close(self) -> None:
         self.bar.stop()
 
 
 def figures(loss: float, ema: float, val_loss: float | None) -> list[str]:
-    validation = [f"val {val_loss:.4f}"] if val_loss is not None else []
-    return [f"loss {loss:.4f}", f"ema {ema:.4f}", *validation]
+    validation = [f"val {short(val_loss)}"] if val_loss is not None else []
+    return [f"loss {short(loss)}", f"ema {short(ema)}", *validation]
 
 
-def sparkline(values: list[float], width: int = 60) -> str:
+def short(loss: float) -> str:
+    return f"{loss:.4f}" if abs(loss) < 1e5 else f"{loss:.3e}"  # a loss that runs away would fill the screen
+
+
+def speed(rate: float) -> str:
+    return f"{rate:.1f}" if rate < 100 else f"{rate:.0f}"
+
+
+def sparkline(values: list[float], width: int = 40) -> str:
     """Return the course of the values as one line of at most `width` characters, each the mean of its stretch."""
     if not values:
         return ""

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from .contract import Engine
-from .errors import UserError
+from .errors import RunError, UserError
 from .settings import Settings
 
 STREAM_TOKENS = 500  # how long a stream runs on where nobody said how long
@@ -63,7 +63,7 @@ class Sampler:
         settings, temperature = self.settings, self.settings.config.temperature
         logits = penalise(logits, set(window) - {self.tokenizer.bos}, settings.repetition_penalty)
         if not all(map(math.isfinite, logits)):
-            raise UserError("the model's weights give no finite scores; train again with a smaller --lr")
+            raise RunError("the model's weights give no finite scores; train again with a smaller --lr")
         if temperature == 0:
             return max(range(len(logits)), key=logits.__getitem__)
         if settings.top_k:

@@ -139,14 +139,13 @@ def train(
             n_steps = min(steps_per_call, next_mark - run.step)
             losses, seconds = take_steps(run, n_steps)
             records = make_records(run, losses, seconds / n_steps)
-            check_finite(run, records)
+            check_finite(run, records, writer)
             run.step += n_steps
             run.ema = records[-1]["ema"]
             if validation_batch and (run.step % run.settings.val_every == 0 or run.step == run.config.num_steps):
                 records[-1]["val_loss"] = run.engine.evaluate(run.state, validation_batch, run.config)
             writer.write(records)
-            for record in records:
-                progress.update(record["step"], record["loss"], record["ema"], record.get("val_loss"))
+            show(run, progress, records)
             on_records(records)
             if save_every and run.step % save_every == 0 and run.step < last:
                 save(run)
@@ -161,10 +160,7 @@ def take_steps(run: Run, n_steps: int) -> tuple[list[float], float]:
     """Train for n_steps. Return their losses and the seconds they took together."""
     batches = [run.data.batch(step, run.config.batch_size) for step in range(run.step, run.step + n_steps)]
     began = time.perf_counter()
-    try:
-        run.state, losses = run.engine.train_steps(run.state, batches, run.config)
-    except ArithmeticError as error:  # what plain Python raises where the others say inf or nan
-        raise RunError(diverged(run, f"numbers ran over ({error})", run.step + 1)) from error
+    run.state, losses = run.engine.train_steps(run.state, batches, run.config)
     return losses, time.perf_counter() - began
 
 
@@ -177,17 +173,31 @@ def make_records(run: Run, losses: list[float], seconds: float) -> list[dict]:
     return records
 
 
-def check_finite(run: Run, records: list[dict]) -> None:
-    for record in records:
+def check_finite(run: Run, records: list[dict], writer: metrics.Writer) -> None:
+    """Raise RunError at the first loss that is no number any more, when the records before it are written."""
+    for i, record in enumerate(records):
         if not math.isfinite(record["loss"]):
-            raise RunError(diverged(run, f"the loss is {record['loss']}", record["step"]))
+            writer.write(records[:i])
+            raise RunError(diverged(run, record["loss"], record["step"]))
 
 
-def diverged(run: Run, what: str, step: int) -> str:
+def diverged(run: Run, loss: float, step: int) -> str:
     saved = "nothing was saved yet"
     if run.saved_step is not None:
         saved = f"the checkpoint of step {run.saved_step} is kept: {run.checkpoint_path}"
-    return f"{what} at step {step}; {saved}; try a smaller --lr than {run.config.learning_rate:g}, or --clip-grad 1"
+    advice = f"try a smaller --lr than {run.config.learning_rate:g}, or --clip-grad 1"
+    return f"the loss is {loss} at step {step}; {saved}; {advice}"
+
+
+def show(run: Run, progress: Progress, records: list[dict]) -> None:
+    """Report the steps. Where nobody takes the report any more (`| head`, a full disk), save and stop."""
+    try:
+        for record in records:
+            progress.update(record["step"], record["loss"], record["ema"], record.get("val_loss"))
+    except OSError as error:
+        save(run)
+        reason = f"the output cannot be written ({error.strerror})"
+        raise RunError(f"{reason}; stopped after step {run.step} and saved; go on with --resume") from None
 
 
 def adapt(steps_per_call: int, n_steps: int, seconds: float) -> int:

@@ -1,0 +1,448 @@
+"""`microgpt compare`, `main.py bench` and `microgpt bench`: what they say, never how fast anything was."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from microgpt_harness import bench, cli, compare, metrics, suite, tool
+from microgpt_harness.bench import Calls
+from microgpt_harness.errors import RunError, UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+REFERENCE, JAX, MLX = "02_numpy_manual_backprop", "05_jax", "06_mlx"
+PNG = b"\x89PNG\r\n\x1a\n"
+STEPS = 30
+
+
+def program(folder: str, *flags: object) -> subprocess.CompletedProcess:
+    return run_python(ROOT / folder / "main.py", *flags)
+
+
+def microgpt(*flags: object) -> subprocess.CompletedProcess:
+    return run_python("-m", "microgpt_harness.tool", *flags)
+
+
+def run_python(*argv: object) -> subprocess.CompletedProcess:
+    command = [sys.executable, *map(str, argv)]
+    environment = os.environ | {"PYTHONUTF8": "1"}
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment, timeout=300)
+
+
+def one_line(text: str) -> str:
+    assert text.count("\n") == 1 and "Traceback" not in text, text
+    return text.strip()
+
+
+# ---- compare, on metrics made by hand ----
+
+
+def write_run(out: Path, folder: str, losses: list[float], dtype: str = "float64", first: int = 1, **settings) -> Path:
+    path = out / "names" / folder
+    path.mkdir(parents=True)
+    records = [
+        {"step": step, "loss": loss, "ema": loss, "lr": 0.01, "seconds": 0.002}
+        for step, loss in enumerate(losses, start=first)
+    ]
+    (path / "metrics.jsonl").write_text("".join(map(metrics.to_line, records)), encoding="utf-8")
+    config = {"n_embd": 16, "batch_size": 1, "num_steps": len(losses), "seed": 42, "temperature": 0.5} | settings
+    content = {"folder": folder, "dataset": "names", "vocab_size": 27, "dtype": dtype, "config": config}
+    (path / "config.json").write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def falling(steps: int = 40) -> list[float]:
+    return [3.3 - 0.01 * step for step in range(steps)]
+
+
+def moved(losses: list[float], step: int, by: float) -> list[float]:
+    """Return the losses with those from `step` on (counted from 1) moved."""
+    return [loss + (by if number >= step else 0.0) for number, loss in enumerate(losses, start=1)]
+
+
+def compared(capsys, out: Path, *flags: str) -> tuple[int, list[str]]:
+    code = compare.command(tool.parser().parse_args(["compare", "--out", str(out), *flags]))
+    return code, capsys.readouterr().out.splitlines()
+
+
+def line_with(lines: list[str], *parts: str) -> str:
+    found = [line for line in lines if all(part in line for part in parts)]
+    assert len(found) == 1, (parts, lines)
+    return found[0]
+
+
+def test_runs_that_agree(tmp_path, capsys):
+    write_run(tmp_path, REFERENCE, falling())
+    write_run(tmp_path, "01_pure_python", moved(falling(), 7, 4e-10))
+    write_run(tmp_path, JAX, moved(falling(), 9, 4e-4), "float32")
+    code, lines = compared(capsys, tmp_path)
+    assert code == 0
+    assert lines[0] == f"names: 3 runs, held against {REFERENCE}"
+    assert "4.0e-10" in line_with(lines, "01_pure_python ", "never")
+    assert line_with(lines, "05_jax ", "float32").split()[2:5] == ["40", "3.300000", "2.910400"]
+    assert line_with(lines, REFERENCE, "float64").split()[-2:] == ["reference", "2.00"]
+    line_with(lines, "they agree: over 40 common steps no loss differs by more than 1e-09 or 1e-03")
+    assert (tmp_path / "names" / "losses.png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.parametrize(("dtype", "by"), [("float64", 1e-8), ("float32", 2e-3), ("float64", math.nan)])
+def test_a_run_that_parts_at_a_known_step(tmp_path, capsys, dtype, by):
+    write_run(tmp_path, REFERENCE, falling())
+    write_run(tmp_path, JAX, moved(falling(), 23, by), dtype)
+    write_run(tmp_path, MLX, moved(falling(), 11, 0.5), "float32")
+    code, lines = compared(capsys, tmp_path)
+    assert code == 1
+    verdict = line_with(lines, "they do not agree")
+    assert (
+        f"{JAX} parts from {REFERENCE} at step 23 " in verdict
+        and f"{MLX} parts from {REFERENCE} at step 11 " in verdict
+    )
+    assert verdict.index(MLX) < verdict.index(JAX)  # the first to part comes first
+    assert " 23 " in line_with(lines, "05_jax ", dtype)
+
+
+def test_float32_is_not_held_to_the_tolerance_of_float64(tmp_path, capsys):
+    write_run(tmp_path, REFERENCE, falling(), "float32")
+    write_run(tmp_path, JAX, moved(falling(), 2, 1e-6), "float64")
+    assert compared(capsys, tmp_path)[0] == 0
+
+
+def test_without_02_the_first_folder_takes_its_place(tmp_path, capsys):
+    write_run(tmp_path, JAX, falling())
+    write_run(tmp_path, MLX, falling())
+    code, lines = compared(capsys, tmp_path)
+    assert code == 0 and lines[0] == f"names: 2 runs, held against {JAX} (there is no run of {REFERENCE})"
+
+
+def test_other_settings_are_named_and_left_out_of_the_verdict(tmp_path, capsys):
+    write_run(tmp_path, REFERENCE, falling())
+    write_run(tmp_path, JAX, moved(falling(), 1, 0.5), "float32", n_embd=32, seed=1)
+    write_run(tmp_path, MLX, falling(), temperature=0.9)
+    code, lines = compared(capsys, tmp_path)
+    assert code == 0
+    line = line_with(lines, "not comparable")
+    assert f"{JAX} has n_embd 32 and {REFERENCE} 16; seed 1 and {REFERENCE} 42" in line
+    line_with(lines, f"{MLX} and {REFERENCE} agree")  # the temperature decides nothing while training
+
+
+def test_a_shorter_run_is_compared_over_the_common_steps(tmp_path, capsys):
+    write_run(tmp_path, REFERENCE, moved(falling(40), 31, 1.0), num_steps=40)
+    write_run(tmp_path, JAX, falling(30), num_steps=40)
+    code, lines = compared(capsys, tmp_path)
+    assert code == 0 and line_with(lines, "over 30 common steps")
+
+
+def test_runs_without_a_common_step(tmp_path, capsys):
+    write_run(tmp_path, REFERENCE, falling(10))
+    write_run(tmp_path, JAX, falling(10), first=11)
+    code, lines = compared(capsys, tmp_path)
+    assert code == 0 and line_with(lines, JAX, "no common step") and line_with(lines, "no two runs are comparable")
+
+
+def test_a_last_line_cut_off_and_a_config_that_cannot_be_read(tmp_path, capsys):
+    write_run(tmp_path, REFERENCE, falling())
+    cut = write_run(tmp_path, JAX, falling()) / "metrics.jsonl"
+    cut.write_text(cut.read_text(encoding="utf-8")[:-20], encoding="utf-8")
+    (write_run(tmp_path, MLX, falling()) / "config.json").write_text("{", encoding="utf-8")
+    code, lines = compared(capsys, tmp_path)
+    assert code == 0
+    line_with(lines, f"{JAX} and {REFERENCE} agree: over 39 common steps")
+    line_with(lines, f"not comparable: {MLX}", "config.json")
+
+
+def test_one_run_has_nothing_to_be_compared_with(tmp_path, capsys):
+    write_run(tmp_path, REFERENCE, falling())
+    code, lines = compared(capsys, tmp_path)
+    assert code == 0 and "uv run --directory 01_pure_python python main.py --dataset names" in lines[-1]
+
+
+def test_no_runs(tmp_path):
+    result = microgpt("compare", "--out", tmp_path)
+    assert result.returncode == 2 and result.stdout == ""
+    line = one_line(result.stderr)
+    assert line.startswith("microgpt: no runs of names in ")
+    assert f"uv run --directory {REFERENCE} python main.py --dataset names --out {tmp_path}" in line
+
+
+@pytest.mark.parametrize(
+    "flags", [("compare", "--dataset", "nmes"), ("compare", "--wrong"), (), ("bench", "--steps", "0")]
+)
+def test_wrong_flags(flags):
+    result = microgpt(*flags)
+    assert result.returncode == 2 and result.stdout == ""
+    assert one_line(result.stderr).startswith("microgpt: ")
+
+
+# ---- compare, on real runs ----
+
+
+def test_real_runs_agree(tmp_path):
+    for folder in (REFERENCE, JAX):
+        flags = ("--steps", STEPS, "--out", tmp_path, "--quiet", "--no-plot", "--n-samples", 0)
+        assert program(folder, *flags).returncode == 0
+    result = microgpt("compare", "--out", tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    line_with(lines, f"they agree: over {STEPS} common steps")
+    assert line_with(lines, "05_jax ").split()[1:3] == ["float32", str(STEPS)]
+    assert (tmp_path / "names" / "losses.png").read_bytes().startswith(PNG)
+
+
+# ---- main.py bench ----
+
+
+def test_quantiles_weigh_a_call_by_its_steps():
+    calls = Calls()
+    calls.add(steps=1, seconds=10.0)
+    calls.add(steps=98, seconds=98.0)
+    calls.add(steps=1, seconds=5.0)
+    assert [calls.quantile(part) for part in (0.5, 0.95, 0.98, 0.99, 1.0)] == [1.0, 1.0, 1.0, 5.0, 10.0]
+
+
+def test_quantiles_of_single_steps_are_the_usual_ones():
+    calls = Calls()
+    for seconds in (4.0, 1.0, 3.0, 2.0, 5.0):
+        calls.add(1, seconds)
+    assert calls.quantile(0.5) == 3.0 and calls.quantile(0.95) == 5.0
+
+
+@pytest.mark.parametrize(("folder", "dtype"), [(REFERENCE, "float64"), (JAX, "float32")])
+def test_bench_json(folder, dtype):
+    result = program(folder, "bench", "--json", "--steps", STEPS, "--batch-size", 2, "--n-embd", 8)
+    assert (result.returncode, result.stderr) == (0, "")
+    figures = json.loads(result.stdout)
+    assert result.stdout.count("\n") == 1
+    assert (figures["folder"], figures["dataset"], figures["dtype"]) == (folder, "names", dtype)
+    assert figures["config"]["n_embd"] == 8 and figures["config"]["batch_size"] == 2
+    assert figures["num_params"] == 2 * 27 * 8 + 8 * 8 + 12 * 8 * 8
+    assert figures["full_run_steps"] == figures["config"]["num_steps"] == 500  # --steps is what is measured
+    check_consistency(figures)
+
+
+def check_consistency(figures: dict) -> None:
+    for name in ("steps", "calls", "tokens", "warmup_steps", "max_steps_per_call", "num_params"):
+        assert isinstance(figures[name], int) and figures[name] > 0, name
+    for name in (name for name in figures if "second" in name or name.startswith("ms_")):
+        assert isinstance(figures[name], float) and figures[name] >= 0, name
+    assert figures["steps"] == STEPS <= figures["calls"] * figures["max_steps_per_call"]
+    assert 2 * STEPS * 2 <= figures["tokens"] <= 2 * STEPS * 8  # a name has 1 letter at least, block_size is 8
+    assert figures["ms_per_step_median"] <= figures["ms_per_step_p95"]
+    assert figures["steps_per_second"] == pytest.approx(figures["steps"] / figures["seconds"])
+    assert figures["tokens_per_second"] == pytest.approx(figures["tokens"] / figures["seconds"])
+    assert figures["ms_per_step_mean"] == pytest.approx(1000 / figures["steps_per_second"])
+    assert figures["full_run_seconds"] > 499 * figures["ms_per_step_mean"] / 1000
+    memory = figures["peak_memory_bytes"]
+    assert memory is None if sys.platform == "win32" else 2**20 < memory < 2**36  # bytes, not KiB
+
+
+def test_bench_for_people_and_the_settings_of_the_dataset(tmp_path):
+    text = tmp_path / "words.txt"
+    text.write_text("anna\nbob\ncarla\n", encoding="utf-8")
+    result = program("01_pure_python", "bench", "--dataset", text, "--steps", 2, "--n-embd", 4)
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("01_pure_python on words: n_embd 4, n_layer 1") and lines[0].endswith("float64")
+    assert [line.split("  ")[1] for line in lines[1:]] == [
+        *("weights", "warm-up", "measured", "ms/step", "steps/s", "tokens/s", "peak memory", "full run")
+    ]
+    line_with(lines, "measured", " 2 steps in ")
+    line_with(lines, "full run", "500 steps")
+
+
+def test_bench_lists_backends_without_importing_them():
+    result = program(JAX, "bench", "--list-backends", "--json")
+    assert json.loads(result.stdout) == {
+        "folder": JAX,
+        "backends": ["default"],
+        "dtypes": ["float32", "float64"],
+    }
+
+
+@pytest.mark.parametrize("flags", [("--n-embd", "30"), ("--steps", "0"), ("--seconds", "0"), ("--dataset", "nmes")])
+def test_bench_with_wrong_input(flags):
+    result = program(REFERENCE, "bench", "--json", *flags)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert one_line(result.stderr).startswith("main.py: ")
+
+
+def test_bench_does_not_time_a_run_that_diverged():
+    result = program(REFERENCE, "bench", "--lr", "1e300")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "--lr" in one_line(result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(12345.6, "12,346"), (99.94, "99.9"), (1.234, "1.23"), (0.0371, "0.0371")]
+)
+def test_numbers_have_three_digits(number, text):
+    assert bench.significant(number) == text
+
+
+# ---- microgpt bench, with a runner that only pretends ----
+
+
+class FakeRunner:
+    """Answers at once: a step takes as many milliseconds as the folder's number, times the arithmetic."""
+
+    def __init__(self, interrupt_after: int | None = None, fails: str = "", hangs: str = "") -> None:
+        self.asked: list[suite.Case] = []
+        self.interrupt_after, self.fails, self.hangs = interrupt_after, fails, hangs
+
+    def backends(self, folder: str) -> list[str]:
+        return ["numpy", "numba"] if folder == REFERENCE else ["default"]
+
+    def measure(self, case: suite.Case, is_default_backend: bool, timeout: float) -> dict:
+        if len(self.asked) == self.interrupt_after:
+            raise KeyboardInterrupt
+        self.asked.append(case)
+        assert is_default_backend == (case.backend != "numba")
+        if self.fails and case.backend == self.fails:
+            raise RunError("the package numba is not installed")
+        if self.hangs and case.folder == self.hangs:
+            raise suite.TooLong
+        ms = int(case.folder[:2]) * case.arithmetic / 256
+        return {"ms_per_step_median": ms, "num_params": 62 * case.n_embd + 12 * case.n_embd**2}
+
+
+def suite_run(capsys, out: Path, runner: suite.Runner, *flags: object) -> tuple[int, str, str]:
+    args = tool.parser().parse_args(["bench", "--out", str(out), *map(str, flags)])
+    code = cli.attempt("microgpt", lambda: suite.command(args, runner))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+SMALL = ("--folders", "01", "02", "--sizes", 32, 16, "--batch-sizes", 1, 4)
+
+
+def test_suite_measures_each_case_once_and_draws(tmp_path, capsys):
+    runner = FakeRunner()
+    code, output, progress = suite_run(capsys, tmp_path, runner, *SMALL)
+    assert code == 0 and len(set(runner.asked)) == len(runner.asked) == 12
+    assert [(c.batch_size, c.n_embd) for c in runner.asked[:4]] == [(1, 16), (1, 32), (4, 16), (4, 32)]
+    assert {case.backend for case in runner.asked if case.folder == REFERENCE} == {"numpy", "numba"}
+    lines = output.splitlines()
+    assert lines[1].split() == ["n_embd", "16", "32"]
+    assert lines[2].split() == ["01_pure_python", "1.00", "4.00"]
+    assert lines[4].split() == [REFERENCE, "(numba)", "2.00", "8.00"]
+    assert progress.count("ms/step") == 12
+    for name in ("step_by_model_size.png", "step_by_batch_size.png"):
+        assert (tmp_path / "bench" / name).read_bytes().startswith(PNG)
+
+
+def test_suite_goes_on_where_it_was_interrupted(tmp_path, capsys):
+    first, second, third = FakeRunner(interrupt_after=5), FakeRunner(), FakeRunner()
+    code, output, progress = suite_run(capsys, tmp_path, first, *SMALL)
+    assert (code, output) == (130, "") and "the same command goes on" in progress.splitlines()[-1]
+    code, output, progress = suite_run(capsys, tmp_path, second, *SMALL)
+    assert code == 0 and "12 measurements, 5 of them made before" in progress
+    assert len(first.asked) == 5 and not set(first.asked) & set(second.asked)
+    assert len(second.asked) == 7 and "4.00" in output
+    suite_run(capsys, tmp_path, third, *SMALL)
+    assert third.asked == []
+
+
+@pytest.mark.parametrize("change", [("--seconds", 1), ("--steps", 7), ("--fresh",)])
+def test_suite_measures_anew_what_was_asked_for_differently(tmp_path, capsys, change):
+    suite_run(capsys, tmp_path, FakeRunner(), *SMALL)
+    runner = FakeRunner()
+    suite_run(capsys, tmp_path, runner, *SMALL, *change)
+    assert len(runner.asked) == 12
+    assert (tmp_path / "bench" / "previous.json").exists() == (change == ("--fresh",))
+
+
+def test_suite_does_not_take_another_machines_results_for_its_own(tmp_path, capsys, monkeypatch):
+    suite_run(capsys, tmp_path, FakeRunner(), *SMALL)
+    monkeypatch.setattr(bench, "machine", lambda: "another")
+    runner = FakeRunner()
+    suite_run(capsys, tmp_path, runner, *SMALL)
+    assert len(runner.asked) == 12
+    assert len(suite.read_records(tmp_path / "bench" / "results.json")) == 24
+
+
+def test_suite_leaves_out_what_would_take_too_long(tmp_path, capsys):
+    flags = ("--folders", "01", "--sizes", 16, 64, 256, "--batch-sizes", 1, 32, "--steps", 98)
+    runner = FakeRunner()  # with its 2 steps of warm-up a measurement takes 0.1 s at n_embd 16, 1.6 s, 25.6 s; · 32
+    code, output, _ = suite_run(capsys, tmp_path, runner, *flags, "--limit", 30)
+    assert code == 0 and [(c.n_embd, c.batch_size) for c in runner.asked] == [(16, 1), (64, 1), (256, 1), (16, 32)]
+    lines = output.splitlines()
+    line_with(lines, "n_embd 64, batch size 32: skipped, would take about 51.2 s, judging by n_embd 16, batch size 32")
+    line_with(lines, "n_embd 256, batch size 32: skipped, n_embd 64, batch size 32 took too long already")
+    patient = FakeRunner()
+    suite_run(capsys, tmp_path, patient, *flags, "--limit", 60)
+    assert [(c.n_embd, c.batch_size) for c in patient.asked] == [(64, 32)]  # the limit that was raised lets it pass
+
+
+def test_suite_stops_what_takes_too_long_and_reports_what_fails(tmp_path, capsys):
+    runner = FakeRunner(fails="numba", hangs="01_pure_python")
+    code, output, _ = suite_run(capsys, tmp_path, runner, *SMALL)
+    assert code == 1  # a failure; what is skipped is none
+    assert len([case for case in runner.asked if case.folder == "01_pure_python"]) == 1
+    lines = output.splitlines()
+    line_with(lines, "01_pure_python, n_embd 16, batch size 1: skipped, stopped after")
+    line_with(lines, "(numba), n_embd 16, batch size 1: failed, the package numba is not installed")
+    again = FakeRunner()
+    suite_run(capsys, tmp_path, again, *SMALL)
+    assert {case.backend for case in again.asked} == {"numba"}  # what failed is tried again, what is skipped is not
+
+
+def test_suite_leaves_out_a_folder_that_cannot_be_prepared(tmp_path, capsys):
+    class Lame(FakeRunner):
+        def backends(self, folder):
+            if folder == MLX:
+                raise RunError("no wheel for this platform")
+            return super().backends(folder)
+
+    code, output, progress = suite_run(capsys, tmp_path, Lame(), "--folders", "05", "06", "--sizes", 16)
+    assert code == 1 and JAX in output and MLX not in output
+    assert "microgpt: 06_mlx is left out: no wheel for this platform" in progress
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '[{"case": {}}]', "{", "[" * 5000])
+def test_suite_with_damaged_results(tmp_path, capsys, content):
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "results.json").write_text(content, encoding="utf-8")
+    code, output, progress = suite_run(capsys, tmp_path, FakeRunner(), *SMALL)
+    assert (code, output) == (2, "") and "--fresh" in one_line(progress)
+    assert suite_run(capsys, tmp_path, FakeRunner(), *SMALL, "--fresh")[0] == 0
+
+
+def test_suite_with_an_unknown_folder(tmp_path, capsys):
+    code, _, progress = suite_run(capsys, tmp_path, FakeRunner(), "--folders", "07")
+    assert code == 2 and "01_pure_python" in one_line(progress)
+
+
+# ---- microgpt bench, with real processes in place of uv's ----
+
+
+class ThisPython(suite.UvRunner):
+    """Asks main.py with the Python of the tests. Only the default backend: the others are extras."""
+
+    def backends(self, folder):
+        return super().backends(folder)[:1]
+
+    def python(self, folder, extra):
+        return [sys.executable]
+
+
+def test_suite_runs_main_py(tmp_path, capsys):
+    flags = ("--folders", "02", "--sizes", 8, 6, "--batch-sizes", 1, "--steps", 3)
+    code, output, _ = suite_run(capsys, tmp_path, ThisPython(), *flags)
+    assert code == 1  # of n_embd 6
+    line_with(output.splitlines(), "n_embd 6, batch size 1: failed, n_embd 6 is not divisible by n_head 4")
+    measured = [r for r in suite.read_records(tmp_path / "bench" / "results.json") if r.status == "measured"]
+    assert [(r.case.n_embd, r.result["steps"], r.result["config"]["n_embd"]) for r in measured] == [(8, 3, 8)]
+
+
+def test_a_process_that_takes_too_long_is_stopped(tmp_path):
+    with pytest.raises(suite.TooLong):
+        suite.run_process([sys.executable, "-c", "while True: pass"], tmp_path, timeout=0.2)
+
+
+def test_without_uv_there_is_one_line(monkeypatch):
+    monkeypatch.delenv("UV", raising=False)
+    monkeypatch.setattr(suite.shutil, "which", lambda name: None)
+    with pytest.raises(UserError, match="uv is not installed"):
+        suite.UvRunner().backends(JAX)

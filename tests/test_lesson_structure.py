@@ -1,0 +1,198 @@
+"""The lessons side by side: the same sections and names, no import that the house forbids, and each runs alone."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from lessons import FOLDERS, ROOT, each, load
+
+BANNERS = [
+    "Data",
+    "Tokenizer",
+    "Hyperparameters",
+    "Parameters",
+    "Model",
+    "Loss",
+    "Gradients",
+    "Optimizer",
+    "Training",
+    "Inference",
+]
+SHARED = BANNERS[:4]
+FRAMEWORKS = {
+    "01_pure_python": set(),
+    "02_numpy_manual_backprop": {"numpy"},
+    "03_pytorch": {"torch"},
+    "04_pytorch_batched": {"torch"},
+    "05_jax": {"jax", "numpy"},
+    "06_mlx": {"mlx"},
+}
+ALL_FRAMEWORKS = {"torch", "jax", "mlx", "numba", "tensorflow"}
+ONLY_WHERE_USED = {"numpy", "safetensors", "matplotlib", "rich"}  # 01 runs on a bare Python, and so does the harness
+
+STEPS = {"rmsnorm", "loss_fn", "adam_step", "train_step", "generate", "linear"}
+FUNCTIONS = STEPS | {"softmax", "attention", "mlp", "block", "gpt"}
+MODULES = {"CausalSelfAttention", "MLP", "Block", "GPT"}
+DEFINED = {folder: STEPS | MODULES if "torch" in folder else FUNCTIONS for folder in FOLDERS}
+
+LOSS_LINE = re.compile(r"step +(\d+) / +500 \| loss \d+\.\d{4}")
+SAMPLE_LINE = re.compile(r"sample +(\d+): (\S*)")
+
+every_lesson = pytest.mark.parametrize("folder", FOLDERS)
+
+
+def source(folder: str) -> str:
+    return (ROOT / folder / "microgpt.py").read_text(encoding="utf-8")
+
+
+def sections(folder: str) -> dict[str, str]:
+    """Return each section's body by its banner's title."""
+    _, *parts = re.split(r"^# %% (.*)\n", source(folder), flags=re.MULTILINE)
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+# Sections and names
+def test_there_are_six():
+    assert list(FRAMEWORKS) == FOLDERS
+
+
+@every_lesson
+def test_the_ten_banners_stand_in_order_and_no_others(folder):
+    assert [line for line in source(folder).splitlines() if "# %%" in line] == [f"# %% {title}" for title in BANNERS]
+
+
+@every_lesson
+@pytest.mark.parametrize("title", SHARED)
+def test_the_first_four_sections_are_the_same_bytes(folder, title):
+    assert sections(folder)[title].encode() == sections(FOLDERS[0])[title].encode()
+
+
+@every_lesson
+def test_no_section_is_empty(folder):
+    assert all(body.strip() for body in sections(folder).values())
+
+
+@every_lesson
+def test_the_same_things_have_the_same_names(folder):
+    body = ast.parse(source(folder)).body
+    defined = {node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    assert defined >= DEFINED[folder] | {"load_docs", "Tokenizer", "Config", "init_params", "State", "main"}
+
+
+@every_lesson
+def test_a_lesson_stays_short(folder):
+    assert sum(bool(line.strip()) for line in source(folder).splitlines()) <= 220
+
+
+# Imports
+def imported(path: Path, at_import_only: bool = False) -> set[str]:
+    """Return the top-level names of the modules that a file imports; a relative import counts as its own package."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = run_at_import(tree) if at_import_only else ast.walk(tree)
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add("." if node.level else node.module.split(".")[0])
+    return names
+
+
+def run_at_import(node: ast.AST):
+    """Walk a tree, but not into what runs only when it is called, or never (imports for a type checker)."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING"):
+            continue
+        yield child
+        yield from run_at_import(child)
+
+
+@every_lesson
+def test_a_lesson_imports_the_standard_library_and_its_framework_only(folder):
+    assert imported(ROOT / folder / "microgpt.py") - sys.stdlib_module_names <= FRAMEWORKS[folder]
+
+
+def modules_of_the_harness() -> list[Path]:
+    paths = sorted((ROOT / "harness" / "microgpt_harness").rglob("*.py"))
+    assert paths
+    return paths
+
+
+@pytest.mark.parametrize("path", modules_of_the_harness(), ids=lambda path: path.name)
+def test_the_harness_imports_no_framework_and_no_lesson(path):
+    assert not imported(path) & (ALL_FRAMEWORKS | {"microgpt", "engine"})
+    assert not imported(path, at_import_only=True) & ONLY_WHERE_USED
+
+
+@every_lesson
+def test_a_folder_imports_nothing_of_another(folder):
+    """All call their modules alike, so an import by name finds its own: it would take a path or a foreign framework."""
+    foreign = ALL_FRAMEWORKS - FRAMEWORKS[folder] - {"numba"}
+    for path in (ROOT / folder).glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert not imported(path) & foreign, path
+        assert not [other for other in FOLDERS if other != folder and other in text], path
+
+
+def test_the_walk_tells_imports_at_import_time_from_those_in_functions(tmp_path):
+    path = tmp_path / "example.py"
+    path.write_text("import a\nif a:\n    import b.c\nclass D:\n    import d\ndef f():\n    from e import g\n")
+    assert imported(path, at_import_only=True) == {"a", "b", "d"}
+    assert imported(path) == {"a", "b", "d", "e"}
+
+
+# Running
+@pytest.mark.parametrize("folder", each(FOLDERS))
+def test_importing_a_lesson_reads_no_data_and_prints_nothing(folder, monkeypatch, capfd):
+    def refuse(path, *_, **__):
+        raise AssertionError(f"importing the lesson opened {path}")
+
+    load(folder)  # reads the source, and lets a framework say on its first import what it has to say
+    text = source(folder)
+    capfd.readouterr()
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(Path, "read_text", refuse)
+    exec(compile(text, f"{folder}/microgpt.py", "exec"), {"__name__": "microgpt", "__file__": "microgpt.py"})
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.fixture(scope="module")
+def runs_alone() -> dict[str, subprocess.CompletedProcess]:
+    """Run every lesson alone, two at a time, longest first: folder -> finished process.
+
+    One thread each: with two on two busy cores, PyTorch's wait for each other longer than they work.
+    """
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
+
+    def run(folder: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, str(ROOT / folder / "microgpt.py")]
+        return subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, check=False)
+
+    folders = [param.values[0] for param in each(FOLDERS) if not any(mark.args[0] for mark in param.marks)]
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(folders, pool.map(run, folders), strict=True))
+
+
+@pytest.mark.parametrize("folder", each(FOLDERS))
+def test_a_lesson_alone_prints_every_loss_and_20_samples(runs_alone, folder):
+    finished = runs_alone[folder]
+    assert finished.returncode == 0, finished.stderr
+    lines = finished.stdout.splitlines()
+    assert len(lines) == 520
+    steps = [LOSS_LINE.fullmatch(line) for line in lines[:500]]
+    samples = [SAMPLE_LINE.fullmatch(line) for line in lines[500:]]
+    assert [int(match[1]) for match in steps] == list(range(1, 501))
+    assert [int(match[1]) for match in samples] == list(range(1, 21))
+
+
+def test_the_first_two_alone_print_the_same(runs_alone):
+    """Both in float64, losses to four digits and all names."""
+    pure_python, numpy = (runs_alone[folder].stdout for folder in FOLDERS[:2])
+    assert pure_python == numpy
