@@ -161,7 +161,7 @@ def rmsnorm_backward(dy, y, scale):
 
 
 def attention_backward(dout, saved, params, grads, layer, config):
-    """out = w v, w = softmax(s), s = q kᵀ / √D in each head: dw = dout vᵀ, dv = wᵀ dout, dq = ds k / √D, dk = dsᵀ q / √D."""
+    """out = w v, w = softmax(s), s = q kᵀ / √D: dw = dout vᵀ, dv = wᵀ dout, dq = ds k / √D, dk = dsᵀ q / √D."""
     x, q, k, v, attn_weights, attn_out = saved
     dattn_out = linear_backward(dout, attn_out, params[f"{layer}.attn_wo"], grads[f"{layer}.attn_wo"])
     dattn_out = split_heads(dattn_out, config)  # (H, T, D)
