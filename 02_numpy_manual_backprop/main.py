@@ -9,6 +9,7 @@ from microgpt_harness.contract import Folder
 FOLDER = Folder(
     path=Path(__file__).resolve().parent,
     dtypes=("float64", "float32"),
+    backends=(("numpy", "engine"), ("numba", "microgpt_numba")),
 )
 
 if __name__ == "__main__":

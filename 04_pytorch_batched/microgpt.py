@@ -215,7 +215,7 @@ def generate(state, bos, rng, config):
     """Return tokens drawn one by one, each by the probabilities that those before it give, until BOS or block_size."""
     tokens = [bos]
     while len(tokens) <= config.block_size:
-        logits = state.model(torch.tensor([tokens]))[0, -1]
+        logits = state.model(torch.tensor([tokens], device=state.model.lm_head.weight.device))[0, -1]
         probs = F.softmax(logits / config.temperature, dim=-1)
         token = rng.choices(range(len(probs)), weights=probs.tolist())[0]
         if token == bos:

@@ -17,7 +17,7 @@ CHUNK = 50  # steps in one compiled call: long enough that the cost of the call 
 
 def make_state(config, params, adam_m=None, adam_v=None, step=0, dtype="float32", device="auto"):
     if dtype == "float64":
-        jax.config.update("jax_enable_x64", True)  # without it JAX turns every float64 into float32, silently
+        jax.config.update("jax_enable_x64", True)  # without it JAX turns float64 into float32, mostly without a word
     state = init_state(params, dtype)
     if adam_m:
         adam_m, adam_v = ({name: jnp.array(moment[name], dtype) for name in params} for moment in (adam_m, adam_v))

@@ -134,7 +134,8 @@ def pad(batch, config):
 def loss_fn(params, batch, config):
     """Return the mean cross-entropy over the tokens of a padded batch.
 
-    As an input, padding may look up any embedding: the causal mask hides it from the real tokens on its left.
+    As an input, padding looks up some embedding (-1 is the last): the causal mask hides it from the real tokens on its
+    left, so it makes no difference which.
     """
     logits = jax.vmap(gpt, in_axes=(None, 0, None))(params, batch[:, :-1], config)  # (B, T, V)
     targets = batch[:, 1:]

@@ -7,6 +7,7 @@ The model and the algorithm follow Andrej Karpathy's microGPT.
 import math
 import random
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 from pathlib import Path
 
@@ -73,6 +74,7 @@ def init_params(config: Config, vocab_size: int, rng: random.Random) -> dict[str
 
 # %% Model
 # Nothing is computed while these functions run: they describe a graph, and mx.eval in Training computes it.
+# x holds the positions of all documents one below the other, (B·T, C): only attention has to tell documents apart.
 def linear(x, w):
     return x @ w.T
 
@@ -94,38 +96,42 @@ def rmsnorm(x):
     return x * mx.rsqrt(mx.square(x).mean(axis=-1, keepdims=True) + 1e-5)
 
 
-def attention(x, params, layer, config):
+@cache
+def causal_mask(T, dtype):
+    """Return what attention adds to its scores (T, T): 0 where a position may look, -inf where that comes later."""
+    return mx.where(mx.tri(T, dtype=mx.bool_), mx.array(0, dtype), mx.array(-math.inf, dtype))
+
+
+def attention(x, T, params, layer, config):
     """Let each position gather from itself and those before it (Vaswani et al. 2017)."""
-    B, T, C = x.shape
-    D = C // config.n_head
-    q, k, v = (
-        linear(x, params[f"{layer}.attn_{w}"]).reshape(B, T, config.n_head, D).swapaxes(1, 2)  # (B, H, T, D)
-        for w in ("wq", "wk", "wv")
-    )
-    attn_scores = q @ k.swapaxes(2, 3) * D**-0.5  # (B, H, T, T)
-    causal = mx.tri(T, dtype=mx.bool_)  # what comes later is to be predicted, not seen
-    attn_weights = softmax(mx.where(causal, attn_scores, -math.inf))
-    attn_out = (attn_weights @ v).swapaxes(1, 2).reshape(B, T, C)
+    D = config.n_embd // config.n_head
+    heads = (-1, T, config.n_head, D)
+    q, k, v = (linear(x, params[f"{layer}.attn_{w}"]).reshape(heads).swapaxes(1, 2) for w in ("wq", "wk", "wv"))
+    attn_scores = q @ k.swapaxes(2, 3) * D**-0.5  # q, k, v: (B, H, T, D); attn_scores: (B, H, T, T)
+    attn_weights = softmax(attn_scores + causal_mask(T, x.dtype))
+    attn_out = (attn_weights @ v).swapaxes(1, 2).reshape(x.shape)
     return linear(attn_out, params[f"{layer}.attn_wo"])
 
 
 def mlp(x, params, layer):
     """Work on each position by itself: widen to 4C, squared ReLU (So et al. 2021), back to C."""
-    h = mx.square(mx.maximum(linear(x, params[f"{layer}.mlp_fc1"]), 0))  # (B, T, 4C)
+    h = mx.square(mx.maximum(linear(x, params[f"{layer}.mlp_fc1"]), 0))  # (B·T, 4C)
     return linear(h, params[f"{layer}.mlp_fc2"])
 
 
-def block(x, params, layer, config):
-    x = x + attention(rmsnorm(x), params, layer, config)
+def block(x, T, params, layer, config):
+    x = x + attention(rmsnorm(x), T, params, layer, config)
     return x + mlp(rmsnorm(x), params, layer)
 
 
 def gpt(params, tokens, config):
     """Return logits (B, T, V) for tokens (B, T): after each token, a score for every token that may come next."""
-    x = rmsnorm(params["wte"][tokens] + params["wpe"][: tokens.shape[1]])
+    B, T = tokens.shape
+    x = params["wte"][tokens] + params["wpe"][:T]  # (B, T, C)
+    x = rmsnorm(x.flatten(0, 1))
     for i in range(config.n_layer):
-        x = block(x, params, f"layer{i}", config)
-    return linear(x, params["lm_head"])
+        x = block(x, T, params, f"layer{i}", config)
+    return linear(x, params["lm_head"]).reshape(B, T, -1)
 
 
 # %% Loss
@@ -139,7 +145,7 @@ def loss_fn(params, batch, config):
     real = mx.array([[t < len(doc) - 1 for t in range(T)] for doc in batch])  # (B, T)
     logits = gpt(params, padded[:, :-1], config)
     losses = -mx.take_along_axis(log_softmax(logits), padded[:, 1:, None], axis=-1)[..., 0]  # (B, T)
-    return (losses * real).sum() / real.sum()
+    return (losses * real).sum() / sum(len(doc) - 1 for doc in batch)
 
 
 # %% Gradients
@@ -180,8 +186,8 @@ def adam_step(state, grads, config):
     state.step += 1
     m_correction = 1 - config.beta1**state.step  # both means start at 0 and are too small at first
     v_correction = 1 - config.beta2**state.step
-    m = state.adam_m = config.beta1 * state.adam_m + (1 - config.beta1) * grad
-    v = state.adam_v = config.beta2 * state.adam_v + (1 - config.beta2) * mx.square(grad)
+    m = state.adam_m = state.adam_m + (1 - config.beta1) * (grad - state.adam_m)
+    v = state.adam_v = state.adam_v + (1 - config.beta2) * (mx.square(grad) - state.adam_v)
     state.weights -= (learning_rate / m_correction) * m / (mx.sqrt(v / v_correction) + config.eps_adam)
 
 

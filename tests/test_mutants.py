@@ -22,7 +22,7 @@ MODEL = {
         TORCH: [("is_causal=True", "is_causal=False")],
         BATCHED: [("is_causal=True", "is_causal=False")],
         JAX: [("jnp.where(causal, attn_scores, -jnp.inf)", "attn_scores")],
-        MLX: [("mx.where(causal, attn_scores, -math.inf)", "attn_scores")],
+        MLX: [("attn_scores + causal_mask(T, x.dtype)", "attn_scores")],
     },
     "no 1/√D": {
         PYTHON: [(" * D**-0.5", "")],
@@ -47,7 +47,7 @@ MODEL = {
         TORCH: [("rmsnorm(self.wte(tokens) + ", "(self.wte(tokens) + ")],
         BATCHED: [("rmsnorm(self.wte(tokens) + ", "(self.wte(tokens) + ")],
         JAX: [('rmsnorm(params["wte"]', '(params["wte"]')],
-        MLX: [('rmsnorm(params["wte"]', '(params["wte"]')],
+        MLX: [("rmsnorm(x.flatten(0, 1))", "x.flatten(0, 1)")],
     },
     "an extra final norm": {
         PYTHON: [('linear(xt, params["lm_head"])', 'linear(rmsnorm(xt), params["lm_head"])')],
@@ -121,7 +121,12 @@ STEP = {
                 "jnp.mean(jnp.mean(losses, axis=1, where=targets != PADDING))",
             )
         ],
-        MLX: [("(losses * real).sum() / real.sum()", "((losses * real).sum(axis=1) / real.sum(axis=1)).mean()")],
+        MLX: [
+            (
+                "(losses * real).sum() / sum(len(doc) - 1 for doc in batch)",
+                "((losses * real).sum(axis=1) / real.sum(axis=1)).mean()",
+            )
+        ],
     },
     "gradients not clipped": {folder: [("if config.clip_grad", "if False")] for folder in FOLDERS},
 }

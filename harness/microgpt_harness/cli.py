@@ -317,6 +317,7 @@ def finish(args: Namespace, run: Any) -> None:
     keep_samples(run.folder / "samples.txt", samples)
     if not args.no_plot:
         draw_pictures(args, run, records)
+    tell(args, f"checkpoint, samples and metrics: {shown(run.folder)}")
 
 
 def draw_pictures(args: Namespace, run: Any, records: list[dict]) -> None:
@@ -327,7 +328,6 @@ def draw_pictures(args: Namespace, run: Any, records: list[dict]) -> None:
         return
     plots.draw_loss(run.folder / "loss.png", records, f"{run.data.dataset.name}, {run.folder.name}")
     plots.draw_folders(run.folder.parent)
-    tell(args, f"pictures and checkpoint: {shown(run.folder)}")
 
 
 def shown(path: Path) -> str:

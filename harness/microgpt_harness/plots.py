@@ -72,11 +72,15 @@ def new_figure(title: str):
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
+    dress(axes, title)
+    return figure, axes
+
+
+def dress(axes, title: str) -> None:
     axes.set(title=title, xlabel="training step", ylabel="loss (nats per character)")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="0.9")
     axes.xaxis.get_major_locator().set_params(integer=True)  # there is no step 2.5
-    return figure, axes
 
 
 def save(figure, path: Path) -> None:
@@ -107,20 +111,22 @@ class LivePlot:
         if matplotlib.get_backend().lower() == "agg":
             raise UserError("--live-plot: matplotlib finds no window system here; install tkinter or PySide6")
         pyplot.show(block=False)
-        self.drawn = 0.0
+        self.next_drawing = 0.0
 
     def update(self, records: list[dict]) -> None:
         import time
 
         self.records += records
-        if time.monotonic() - self.drawn < LIVE_SECONDS or not self.pyplot.fignum_exists(self.figure.number):
+        began = time.monotonic()
+        if began < self.next_drawing or not self.pyplot.fignum_exists(self.figure.number):
             return
         self.axes.clear()
         plot_run(self.axes, self.records)
-        self.axes.set(title=self.title, xlabel="training step", ylabel="loss (nats per character)")
+        dress(self.axes, self.title)
         self.figure.canvas.draw_idle()
         self.figure.canvas.flush_events()
-        self.drawn = time.monotonic()
+        done = time.monotonic()
+        self.next_drawing = done + max(LIVE_SECONDS, 5 * (done - began))  # a long curve must not slow the training
 
     def close(self) -> None:
         self.pyplot.close(self.figure)
