@@ -23,7 +23,7 @@ def runs(tmp_path_factory) -> Path:
     own.write_text("abc\nbca\ncabbage\n" * 30, encoding="utf-8")
     run(PYTHON, *options, "--n-embd", 8)
     result = run(NUMPY, *options, "--n-embd", 8, "--dataset", "names", own)
-    assert result.stdout.count("pictures and checkpoint: ") == 2
+    assert result.stdout.count("=== ") == 2
     return out
 
 

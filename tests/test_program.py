@@ -69,8 +69,9 @@ def test_piped_output_is_plain_and_short(trained):
     assert [int(line[5:9]) for line in steps] == list(range(50, 501, 50))
     assert all(re.fullmatch(r"step +\d+ / +500 \| loss \d\.\d{4}( \| val \d\.\d{4})?", line) for line in steps)
     assert lines[11].startswith("loss ") and lines[11].endswith("(smoothed)")
-    assert [line[:11] for line in lines[12:]] == [f"sample {i:2d}: " for i in range(1, 21)]
-    assert all(len(line) <= 80 for line in lines)
+    assert [line[:11] for line in lines[12:32]] == [f"sample {i:2d}: " for i in range(1, 21)]
+    assert lines[32].startswith("checkpoint, samples and metrics: ") and len(lines) == 33
+    assert all(len(line) <= 80 for line in lines[:32])
     assert not any(ord(char) < 32 for line in lines for char in line)  # no colours, no cursor
 
 
@@ -119,7 +120,8 @@ def test_program_repeats_its_lesson(folder, tmp_path, trained):
 def test_log_every(tmp_path):
     options = ("--out", tmp_path, "--steps", 12, "--n-samples", 0, *QUICK)
     every = run(NUMPY, *options, "--log-every", 1).stdout.splitlines()
-    assert every[1] == "step    1 /   12 | loss 3.3362" and len(every) == 14
+    assert every[1] == "step    1 /   12 | loss 3.3362"
+    assert [line[5:9] for line in every if line.startswith("step ")] == [f"{step:4d}" for step in range(1, 13)]
     assert run(NUMPY, *options, "--log-every", 5).stdout.count("step ") == 3  # 5, 10 and the last
     assert run(NUMPY, *options, "--log-every", 0).stdout.count("step ") == 0
 
@@ -223,7 +225,7 @@ def test_bar_on_a_terminal(columns, tmp_path):
     if columns >= 80:
         assert all(word in bars[-1] for word in ("3000/3000", "loss ", "ema ", "val ", "steps/s"))
     assert max(map(len, bars)) <= columns
-    assert lines[-1].startswith("sample  2: ")
+    assert any(line.startswith("sample  2: ") for line in lines)
 
 
 def test_bar_without_rich(tmp_path):
@@ -237,10 +239,10 @@ def test_bar_without_rich(tmp_path):
     )
     arguments = ("--out", tmp_path, "--steps", 3000, "--n-samples", 2, "--no-plot", "--val-every", 50)
     result = on_terminal(command(NUMPY, *arguments), env={"PYTHONPATH": str(hidden)})
-    lines = shown_lines(result.stdout)
+    bars = [line for line in shown_lines(result.stdout) if line.startswith("step ")]
     assert result.code == 0 and "\x1b[" not in result.stdout and "\rstep " in result.stdout
     assert all(word in result.stdout for word in ("3000 / 3000", "loss ", "ema ", "val ", "steps/s", " s left"))
-    assert max(map(len, lines)) < 80
+    assert max(map(len, bars)) < 80
 
 
 def test_lines_on_a_terminal_when_asked_for(tmp_path):

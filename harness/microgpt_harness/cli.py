@@ -14,7 +14,7 @@ from typing import Any
 from . import datasets, flags
 from .contract import Engine, Folder
 from .errors import RunError, UserError
-from .settings import ConfigFile, Settings, dataset_values, read_config_file, resolve
+from .settings import ConfigFile, Settings, dataset_values, parse_table, read_config_file, resolve
 
 
 def main(folder: Folder, argv: list[str] | None = None) -> int:
@@ -95,6 +95,8 @@ def dispatch(folder: Folder, argv: list[str]) -> int:
 def load_engine(folder: Folder, args: Namespace) -> Engine:
     """Import the folder's engine, and with it its framework: only now, when there is something to compute."""
     module = dict(folder.backends)[getattr(args, "backend", folder.backends[0][0])]
+    if getattr(args, "compile", False):
+        module = folder.compiled
     if str(folder.path) not in sys.path:
         sys.path.insert(0, str(folder.path))
     try:
@@ -262,8 +264,7 @@ def resumed_settings(
         difference = f"seed is {saved.config['seed']} in the checkpoint, {wanted['seed']} asked for"
     if difference:
         raise UserError(f"{source} does not fit: {difference}; leave the flag out, or train anew without --resume")
-    own = {"dtype": saved.dtype} if saved.dtype in folder.dtypes else {}
-    layers = [*given, own | saved.config, dataset_values(dataset.defaults, dataset.name)]
+    layers = [*given, saved_settings(folder, saved, source), dataset_values(dataset.defaults, dataset.name)]
     return resolve(layers, engine.CONFIG, folder.dtypes)
 
 
@@ -386,7 +387,7 @@ def sample_command(folder: Folder, args: Namespace) -> int:
     path = args.checkpoint or args.out / name / folder.name / folder.checkpoint
     saved = load_checkpoint(path, f"train first: uv run python main.py --dataset {args.dataset or 'names'}")
     engine = load_engine(folder, args)
-    layers = [args.values, saved_settings(folder, saved)]
+    layers = [args.values, saved_settings(folder, saved, path)]
     settings = resolve(layers, engine.CONFIG, folder.dtypes)
     state = make_state(engine, settings, saved.params)
     rng = Random(settings.config.seed)
@@ -403,9 +404,11 @@ def dataset_folder(name: str) -> str:
     return resolved if resolved in datasets.names() else datasets.own_name(resolved)
 
 
-def saved_settings(folder: Folder, saved: Any) -> dict[str, Any]:
-    """What the checkpoint says of its model, and its dataset's own way of sampling."""
+def saved_settings(folder: Folder, saved: Any, path: Path) -> dict[str, Any]:
+    """What the checkpoint says of its model and of how its run sampled; where it is silent, the dataset's own way."""
     entry = datasets.registry().get(saved.dataset["name"])
     own = dataset_values({"sampling": entry.sampling}, entry.name) if entry else {}
+    sampling = saved.extra.get("sampling")
+    sampling = parse_table(sampling, "sampling", f"checkpoint {path}") if isinstance(sampling, dict) else {}
     dtype = {"dtype": saved.dtype} if saved.dtype in folder.dtypes else {}
-    return own | saved.config | dtype
+    return own | sampling | saved.config | dtype

@@ -59,7 +59,8 @@ class Folder:
     """What `main.py` says of its folder without importing a framework, so that --help answers at once.
 
     `backends` names the module of each engine, the default first; `dtypes` and `devices` are what they can honour,
-    the default dtype first; `checkpoint` is the file that a run saves to, whose suffix chooses the format.
+    the default dtype first; `checkpoint` is the file that a run saves to, whose suffix chooses the format; `compiled`
+    is the module that --compile takes in place of the default engine, if there is one.
     """
 
     path: Path
@@ -67,6 +68,7 @@ class Folder:
     devices: tuple[str, ...] = ("cpu",)
     checkpoint: str = "checkpoint.safetensors"
     backends: tuple[tuple[str, str], ...] = (("default", "engine"),)
+    compiled: str = ""
 
     @property
     def name(self) -> str:

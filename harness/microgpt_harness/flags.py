@@ -41,6 +41,8 @@ def parse(folder: Folder, argv: list[str]) -> argparse.Namespace:
     args.command = command
     args.values = {o.name: getattr(args, o.name) for o in OPTIONS if getattr(args, o.name, None) is not None}
     check_folder(folder, args.values)
+    if args.compile and not folder.compiled:
+        raise UserError(f"--compile: {folder.name} offers no such step; leave the flag out")
     return args
 
 
@@ -118,6 +120,7 @@ def add_common(parser: Parser, folder: Folder, several_datasets: bool) -> None:
     if len(folder.backends) > 1:
         names = [name for name, _ in folder.backends]
         parser.add_argument("--backend", choices=names, default=names[0], help=f"who computes (default: {names[0]})")
+    parser.add_argument("--compile", action="store_true", help="turn the model into machine code first, where offered")
 
 
 def add_options(parser: Parser, group: str, only: tuple[str, ...] | None = None) -> None:

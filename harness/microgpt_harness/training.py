@@ -224,10 +224,16 @@ def save(run: Run) -> None:
         dataset={"name": run.data.dataset.name, "mode": run.data.dataset.mode, "sha256": run.data.sha256},
         rng_state=run.rng.getstate(),
         dtype=run.settings.dtype,
-        extra={"ema": run.ema},
+        extra={"ema": run.ema, "sampling": sampling_settings(run.settings)},
     )
     checkpoint.save(run.checkpoint_path, content)
     run.saved_step = run.step
+
+
+def sampling_settings(settings: Settings) -> dict[str, Any]:
+    """Return how to draw, as `main.py sample` takes it up again: not what was asked for on one occasion."""
+    values = {name: getattr(settings, name) for name in ("top_k", "max_tokens", "repetition_penalty")}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def keep_previous(path: Path) -> None:

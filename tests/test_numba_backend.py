@@ -1,0 +1,243 @@
+"""The second backend of 02, compiled by Numba, computes what its NumPy engine computes.
+
+Its mutants run uncompiled, as plain Python: nothing is compiled for them, and no compiled function is kept under the
+name of a file that never was.
+"""
+
+import importlib.util
+import math
+import random
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from types import ModuleType
+
+import comparisons
+import numpy as np
+import pytest
+from lessons import REFERENCE, ROOT, Lesson, load
+
+numba = pytest.importorskip("numba", reason="Numba, the package behind 02's second backend, is not installed")
+
+PATH = ROOT / REFERENCE / "microgpt_numba.py"
+FOLLOWS_FOR_500_STEPS = 1e-9
+DTYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
+
+
+class Backend(Lesson):
+    """The backend where the comparisons expect a lesson. It has no generate(): the harness samples by next_logits."""
+
+    def logits(self, state, batch, config):
+        prefixes = [[doc[:n] for n in range(1, len(doc))] for doc in batch]
+        return [np.array([self.engine.next_logits(state, p, config) for p in of_document]) for of_document in prefixes]
+
+    def loss_and_grads(self, state, batch, config):
+        _, losses = self.engine.train_steps(state, [batch], config)  # a step leaves its gradients behind
+        return losses[0], {name: view.copy() for name, view in self.engine.named(state.grads).items()}
+
+
+@cache
+def backend() -> Backend:
+    with beside_its_lesson() as microgpt:
+        spec = importlib.util.spec_from_file_location("microgpt_numba", PATH)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["microgpt_numba"] = module  # where pickle, by which Numba keeps what it compiled, looks for it
+        spec.loader.exec_module(module)
+    return Backend(REFERENCE, microgpt, module)
+
+
+def uncompiled(*edits: tuple[str, str]) -> Backend:
+    """Load the backend as plain Python, every occurrence of the edits' old text replaced by the new."""
+    source = PATH.read_text(encoding="utf-8")
+    for old, new in edits:
+        assert old in source, f"{PATH.name} no longer holds {old!r}"
+        source = source.replace(old, new)
+    module = ModuleType("microgpt_numba_uncompiled")
+    before, numba.config.DISABLE_JIT = numba.config.DISABLE_JIT, True
+    try:
+        with beside_its_lesson() as microgpt:
+            exec(compile(source, "<mutant>", "exec"), module.__dict__)
+    finally:
+        numba.config.DISABLE_JIT = before
+    return Backend(REFERENCE, microgpt, module)
+
+
+@contextmanager
+def beside_its_lesson():
+    """Let `microgpt` mean 02's lesson while the backend imports it."""
+    before = sys.modules.get("microgpt")
+    sys.modules["microgpt"] = load(REFERENCE).microgpt
+    try:
+        yield sys.modules["microgpt"]
+    finally:
+        del sys.modules["microgpt"]
+        if before is not None:
+            sys.modules["microgpt"] = before
+
+
+# At one point
+@DTYPES
+def test_logits_loss_and_gradients(dtype, record):
+    for what, difference in comparisons.compare_point(backend(), dtype).items():
+        record(f"02's backends at the same point, {what}", dtype, difference)
+
+
+@DTYPES
+def test_one_adam_step(dtype, record):
+    for what, difference in comparisons.compare_adam_step(backend(), dtype).items():
+        record(f"02's backends, Adam, {what}", dtype, difference)
+
+
+@DTYPES
+def test_evaluate_is_the_reference_s_and_changes_nothing(dtype):
+    config, batch = comparisons.config_of(backend()), comparisons.batch_of(backend())
+    state = comparisons.state_at_point(backend(), dtype)
+    before = backend().engine.export_state(state)
+    expected = load(REFERENCE).engine.evaluate(comparisons.state_at_point(load(REFERENCE), "float64"), batch, config)
+    assert backend().engine.evaluate(state, batch, config) == pytest.approx(expected, rel=comparisons.TOLERANCE[dtype])
+    assert same_bits(backend().engine.export_state(state), before)
+
+
+def test_mutants_are_compared_with_what_is_compiled():
+    comparisons.compare_adam_step(uncompiled())
+
+
+MUTANTS = {
+    "no causal mask": [
+        ("range(t + 1)", "range(T)"),
+        ("softmax(weights, weights, t + 1)", "softmax(weights, weights, T)"),
+    ],
+    "no 1/√D": [("D**-0.5", "1.0")],
+    "ReLU's square without its factor 2": [("relu[t, j] + relu[t, j]", "relu[t, j]")],
+    "no bias correction of adam_m": [("(1 - adam.beta1 ** (step + 1.0))", "1.0")],
+    "no bias correction of adam_v": [("(1 - adam.beta2 ** (step + 1.0))", "1.0")],
+    "mean over documents": [
+        ("ends[d + 1]]\n        b", "ends[d + 1]]; n_tokens = (len(doc) - 1.0) * (last - first)\n        b")
+    ],
+    "softmax's gradient without its sum": [("(dweight - total)", "dweight")],
+    "outputs left over from the fours forgotten": [("n_out - n_out % 4, n_out", "n_out, n_out")],
+    "a repeated letter counted once": [("dwte[doc[t], i] += dnormed", "dwte[doc[t], i] = dnormed")],
+    "clipping forgotten": [("gradients[i] * clip", "gradients[i]")],
+    "no schedule": [("math.cos(math.pi * step / adam.num_steps)", "1")],
+}
+
+
+@pytest.mark.parametrize("edits", MUTANTS.values(), ids=MUTANTS)
+def test_mutants_are_caught(edits):
+    with pytest.raises(comparisons.Different):
+        comparisons.compare_adam_step(uncompiled(*edits))
+
+
+# Along a run
+RUNS = {
+    "default": {},
+    "batches of four": {"batch_size": 4},
+    "clipped": {"clip_grad": 0.5},
+    "two layers, three heads": {"n_layer": 2, "n_embd": 12, "n_head": 3, "block_size": 11, "batch_size": 2},
+}
+
+
+@pytest.mark.parametrize("changes", RUNS.values(), ids=RUNS)
+def test_500_steps_and_20_names(changes, record, request):
+    results = [trained(lesson.engine, **changes) for lesson in (load(REFERENCE), backend())]
+    (expected_losses, expected_state, expected_names), (losses, state, names) = results
+    difference = max(abs(a - b) for a, b in zip(losses, expected_losses, strict=True))
+    assert difference <= FOLLOWS_FOR_500_STEPS
+    for actual, expected in zip(state, expected_state, strict=True):
+        comparisons.largest_difference(actual, expected, FOLLOWS_FOR_500_STEPS)
+    assert names == expected_names
+    record("02's backends, 500 losses, float64", request.node.callspec.id, difference)
+
+
+def test_float32_learns_as_float64_does():
+    losses, state, _ = trained(backend().engine, dtype="float32")
+    expected, _, _ = trained(load(REFERENCE).engine)
+    assert np.allclose(losses, expected, atol=1e-2)
+    assert {array.dtype for tensors in state for array in tensors.values()} == {np.dtype("float32")}
+
+
+def trained(engine, dtype="float64", **changes):
+    """Train for 500 steps on names. Return the losses, the exported state, and 20 names."""
+    config, tokenizer, batches, params, rng = run_on_names(engine, **changes)
+    state, losses = engine.train_steps(engine.make_state(config, params, dtype=dtype), batches, config)
+    names = [generate(engine, state, tokenizer, rng, config) for _ in range(20)]
+    return losses, engine.export_state(state), names
+
+
+def run_on_names(engine, **changes):
+    config, rng = replace(engine.CONFIG, **changes), random.Random(42)
+    docs = load(REFERENCE).microgpt.load_docs(ROOT / "data" / "names.txt", rng)
+    tokenizer = engine.Tokenizer(docs)
+    params = engine.init_params(config, tokenizer.vocab_size, rng)
+    tokens = [tokenizer.encode(doc)[: config.block_size + 1] for doc in docs[: config.num_steps * config.batch_size]]
+    batches = [tokens[i : i + config.batch_size] for i in range(0, len(tokens), config.batch_size)]
+    return config, tokenizer, batches, params, rng
+
+
+def generate(engine, state, tokenizer, rng, config):
+    tokens = [tokenizer.bos]
+    while len(tokens) <= config.block_size:
+        scores = np.array(engine.next_logits(state, tokens, config)) / config.temperature
+        probs = load(REFERENCE).microgpt.softmax(scores)
+        tokens.append(rng.choices(range(len(probs)), weights=probs.tolist())[0])
+        if tokens[-1] == tokenizer.bos:
+            break
+    return tokenizer.decode(token for token in tokens if token != tokenizer.bos)
+
+
+@DTYPES
+def test_resuming_gives_the_same_bits(dtype):
+    """However many steps come in one call, and through however many checkpoints."""
+    engine = backend().engine
+    config, _, batches, params, _ = run_on_names(engine, n_layer=2, batch_size=3, clip_grad=0.5, num_steps=60)
+    straight, expected = engine.train_steps(engine.make_state(config, params, dtype=dtype), batches, config)
+    exported, losses = (params, None, None), []
+    for first, last in ((0, 1), (1, 8), (8, 31), (31, 60)):
+        state = engine.make_state(config, exported[0], *exported[1:], step=first, dtype=dtype)
+        state, taken = engine.train_steps(state, batches[first:last], config)
+        losses += taken
+        exported = engine.export_state(state)
+    assert losses == expected
+    assert same_bits(exported, engine.export_state(straight))
+
+
+def same_bits(actual, expected):
+    return all(
+        a.keys() == e.keys() and all(a[name].tobytes() == e[name].tobytes() for name in e)
+        for a, e in zip(actual, expected, strict=True)
+    )
+
+
+# What goes wrong
+@pytest.mark.parametrize("name", comparisons.params_at_point())
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_bad_weight_makes_the_loss_not_finite(name, bad):
+    engine, config = backend().engine, comparisons.config_of(backend())
+    state = comparisons.state_at_point(backend(), "float64")
+    engine.named(state.params)[name][0, 0] = bad
+    assert not math.isfinite(engine.evaluate(state, comparisons.batch_of(backend()), config))
+
+
+def test_a_run_that_diverges_says_so_and_ends_its_call():
+    """Its losses tell: the harness stops at the first that is not finite, which is the same step as with NumPy."""
+    first_bad = []
+    for lesson in (load(REFERENCE), backend()):
+        config, _, batches, params, _ = run_on_names(lesson.engine, num_steps=20, learning_rate=1e200)
+        with np.errstate(all="ignore"):
+            _, losses = lesson.engine.train_steps(lesson.engine.make_state(config, params), batches, config)
+        assert len(losses) == 20
+        first_bad.append([math.isfinite(loss) for loss in losses].index(False))
+    assert first_bad[0] == first_bad[1]
+
+
+@pytest.mark.parametrize("doc", [list(range(15)), [27, 1], [-1, 1]], ids=["too long", "unknown", "negative"])
+def test_no_document_reaches_memory_that_is_not_its_own(doc):
+    state = comparisons.state_at_point(backend(), "float64")
+    with pytest.raises(IndexError, match="longer than the block, or a token outside"):
+        backend().engine.evaluate(state, [doc], comparisons.config_of(backend()))
+
+
+def test_without_a_folder_to_keep_it_in_code_is_compiled_all_the_same():
+    doubled = backend().engine.compiled_and_kept(eval("lambda x: x + x"))  # in no file, so that Numba cannot keep it
+    assert doubled(21) == 42
