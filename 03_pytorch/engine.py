@@ -15,14 +15,9 @@ def make_state(config, params, adam_m=None, adam_v=None, step=0, dtype="float32"
     torch.set_num_threads(ALL_THREADS if config.block_size * config.n_embd >= WORTH_THREADS else 1)
     state = State(params, config, getattr(torch, dtype), find_device(device, dtype))
     if adam_m:
-        for name, weight in state.model.matrices().items():
-            m, v = (torch.tensor(moment[name], dtype=torch.float64).to(weight) for moment in (adam_m, adam_v))
-            # fused Adam keeps its count of steps, like the moments, beside the weight
-            state.optimizer.state[weight] = {
-                "step": torch.tensor(float(step), device=weight.device),
-                "exp_avg": m,
-                "exp_avg_sq": v,
-            }
+        for i, name in enumerate(state.model.matrices()):
+            state.adam_m[i].copy_(torch.tensor(adam_m[name], dtype=torch.float64))
+            state.adam_v[i].copy_(torch.tensor(adam_v[name], dtype=torch.float64))
     state.step = step
     return state
 
@@ -39,17 +34,13 @@ def find_device(device, dtype):
 
 
 def export_state(state):
-    weights = state.model.matrices()
-    moments = {name: state.optimizer.state.get(w) or {} for name, w in weights.items()}
+    matrices = state.model.matrices()
+    tensors = (matrices.values(), state.adam_m, state.adam_v)
+    return tuple({name: numpy(tensor) for name, tensor in zip(matrices, group)} for group in tensors)
 
-    def numpy(name, tensor):
-        return torch.zeros_like(weights[name]).cpu().numpy() if tensor is None else tensor.detach().cpu().numpy().copy()
 
-    return (
-        {name: numpy(name, w) for name, w in weights.items()},
-        {name: numpy(name, moment.get("exp_avg")) for name, moment in moments.items()},
-        {name: numpy(name, moment.get("exp_avg_sq")) for name, moment in moments.items()},
-    )
+def numpy(tensor):
+    return tensor.detach().cpu().numpy().copy()
 
 
 def train_steps(state, batches, config):

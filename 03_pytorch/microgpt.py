@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.optim.adam import adam
 
 
 # %% Data
@@ -161,25 +162,42 @@ def loss_fn(model, doc, n_tokens):
 
 # %% Optimizer
 class State:
-    """The model, its optimizer (which keeps Adam's two running means), and the number of steps taken."""
+    """The model, Adam's two running means for each of its weights, and the number of steps taken."""
 
     def __init__(self, params, config, dtype=torch.float32, device="cpu"):
         self.model = GPT(config, len(params["wte"])).to(device, dtype)
         for name, weight in self.model.matrices().items():
             weight.data.copy_(torch.tensor(params[name], dtype=torch.float64))
-        betas = (config.beta1, config.beta2)  # fused: one kernel for all weights instead of a dozen calls for each
-        self.optimizer = torch.optim.Adam(self.model.parameters(), betas=betas, eps=config.eps_adam, fused=True)
+        self.adam_m = [torch.zeros_like(weight) for weight in self.model.parameters()]
+        self.adam_v = [torch.zeros_like(weight) for weight in self.model.parameters()]
         self.step = 0
 
 
+@torch.no_grad()
 def adam_step(state, config):
     """Move each weight against its gradient, by Adam (Kingma & Ba 2015), and forget the gradients."""
+    weights = list(state.model.parameters())
     if config.clip_grad:
-        nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_grad)
+        nn.utils.clip_grad_norm_(weights, config.clip_grad)
     learning_rate = config.learning_rate * 0.5 * (1 + math.cos(math.pi * state.step / config.num_steps))
-    state.optimizer.param_groups[0]["lr"] = learning_rate
-    state.optimizer.step()
-    state.optimizer.zero_grad()
+    # The function inside torch.optim.Adam: the class would first spend seconds on importing PyTorch's compiler.
+    adam(
+        weights,
+        [weight.grad for weight in weights],
+        state.adam_m,
+        state.adam_v,
+        state_steps=torch.full([len(weights)], float(state.step), device=weights[0].device).unbind(),
+        lr=learning_rate,
+        beta1=config.beta1,
+        beta2=config.beta2,
+        eps=config.eps_adam,
+        weight_decay=0,
+        amsgrad=False,
+        max_exp_avg_sqs=[],
+        maximize=False,
+        fused=True,  # one kernel for all weights, not a dozen calls for each
+    )
+    state.model.zero_grad()
     state.step += 1
 
 

@@ -63,22 +63,20 @@ MODEL = {
 # PyTorch's own Adam does this in 03 and 04; there a plain one is put in its place, wrong in one way only (see SAME).
 PLAIN_ADAM = """
 
-@torch.no_grad()
-def plain_adam(optimizer, correct=True, eps_inside=False):
-    [group] = optimizer.param_groups
-    for w in group["params"]:
-        state = optimizer.state[w]
-        if not state:
-            state.update(step=torch.tensor(0.0), exp_avg=torch.zeros_like(w), exp_avg_sq=torch.zeros_like(w))
-        state["step"] += 1
-        beta1, beta2 = group["betas"]
-        m = state["exp_avg"].lerp_(w.grad, 1 - beta1)
-        v = state["exp_avg_sq"].lerp_(w.grad**2, 1 - beta2)
-        if correct:
-            m, v = m / (1 - beta1 ** state["step"].item()), v / (1 - beta2 ** state["step"].item())
-        w -= group["lr"] * m / ((v + group["eps"]).sqrt() if eps_inside else v.sqrt() + group["eps"])
+def plain_adam(weights, gradients, adam_m, adam_v, state_steps, lr, beta1, beta2, eps, correct, eps_inside, **unused):
+    for w, gradient, m, v, steps in zip(weights, gradients, adam_m, adam_v, state_steps):
+        m.lerp_(gradient, 1 - beta1)
+        v.lerp_(gradient**2, 1 - beta2)
+        taken = steps.item() + 1
+        m_hat, v_hat = (m / (1 - beta1**taken), v / (1 - beta2**taken)) if correct else (m, v)
+        w -= lr * m_hat / ((v_hat + eps).sqrt() if eps_inside else v_hat.sqrt() + eps)
 """
-TORCH_STEP = "state.optimizer.step()"
+
+
+def plain_adam(correct: bool = True, eps_inside: bool = False) -> list[tuple[str, str]]:
+    return [("    adam(", "    plain_adam("), ("fused=True", f"correct={correct}, eps_inside={eps_inside}")]
+
+
 LATER = [("state.step / config.num_steps", "(state.step + 1) / config.num_steps")]
 DOCUMENT_MEAN = [
     ("loss_fn(state.params, doc, n_tokens, config)", "loss_fn(state.params, doc, len(batch) * (len(doc) - 1), config)")
@@ -91,16 +89,16 @@ STEP = {
             ("state.adam_m / (1 - config.beta1**state.step)", "state.adam_m"),
             ("state.adam_v / (1 - config.beta2**state.step)", "state.adam_v"),
         ],
-        TORCH: [(TORCH_STEP, "plain_adam(state.optimizer, correct=False)")],
-        BATCHED: [(TORCH_STEP, "plain_adam(state.optimizer, correct=False)")],
+        TORCH: plain_adam(correct=False),
+        BATCHED: plain_adam(correct=False),
         JAX: [("m / (1 - config.beta1**step)", "m"), ("v / (1 - config.beta2**step)", "v")],
         MLX: [("learning_rate / m_correction", "learning_rate"), ("mx.sqrt(v / v_correction)", "mx.sqrt(v)")],
     },
     "Adam eps inside the root": {
         PYTHON: [("math.sqrt(v / v_correction) + config.eps_adam", "math.sqrt(v / v_correction + config.eps_adam)")],
         NUMPY: [("np.sqrt(v_hat) + config.eps_adam", "np.sqrt(v_hat + config.eps_adam)")],
-        TORCH: [(TORCH_STEP, "plain_adam(state.optimizer, eps_inside=True)")],
-        BATCHED: [(TORCH_STEP, "plain_adam(state.optimizer, eps_inside=True)")],
+        TORCH: plain_adam(eps_inside=True),
+        BATCHED: plain_adam(eps_inside=True),
         JAX: [("jnp.sqrt(v_hat) + config.eps_adam", "jnp.sqrt(v_hat + config.eps_adam)")],
         MLX: [("mx.sqrt(v / v_correction) + config.eps_adam", "mx.sqrt(v / v_correction + config.eps_adam)")],
     },
@@ -179,8 +177,8 @@ SAME = {
         NUMPY: [("np.exp(logits - logits.max(axis=-1, keepdims=True))", "np.exp(logits)")],
     },
     "plain Adam in place of PyTorch's": {
-        TORCH: [(TORCH_STEP, "plain_adam(state.optimizer)")],
-        BATCHED: [(TORCH_STEP, "plain_adam(state.optimizer)")],
+        TORCH: plain_adam(),
+        BATCHED: plain_adam(),
     },
     "-1e9 for -inf in the mask": {
         NUMPY: [("1)] = -np.inf", "1)] = -1e9")],
