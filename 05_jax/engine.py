@@ -1,6 +1,7 @@
 """This folder's lesson behind the names that the harness calls (harness/microgpt_harness/contract.py)."""
 
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,10 @@ from microgpt import CONFIG, PADDING, State, Tokenizer, init_params, init_state,
 __all__ = ["CONFIG", "Tokenizer", "evaluate", "export_state", "init_params", "make_state", "next_logits", "train_steps"]
 
 np.seterr(all="ignore")  # the harness looks at every loss, and says what to do where one is no number
+
+# What was compiled once is kept, so that the next run of the same shapes starts without compiling.
+jax.config.update("jax_compilation_cache_dir", str(Path(__file__).resolve().parent / ".jax_cache"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 CHUNK = 50  # steps in one compiled call: long enough that the cost of the call is lost in them
 
