@@ -33,7 +33,8 @@ def export_state(state):
 
 
 def train_steps(state, batches, config):
-    return state, [train_step(state, batch, config) for batch in batches]
+    losses = [train_step(state, batch, config) for batch in batches]
+    return state, [loss.item() for loss in losses]
 
 
 def evaluate(state, batch, config):

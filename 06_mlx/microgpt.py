@@ -73,7 +73,7 @@ def init_params(config: Config, vocab_size: int, rng: random.Random) -> dict[str
 
 
 # %% Model
-# Nothing is computed while these functions run: they describe a graph, and mx.eval in Training computes it.
+# Nothing is computed while these functions run: they describe a graph, and mx.async_eval in Training has it computed.
 # x holds the positions of all documents one below the other, (B·T, C): only attention has to tell documents apart.
 def linear(x, w):
     return x @ w.T
@@ -196,11 +196,11 @@ CONFIG = Config()
 
 
 def train_step(state, batch, config):
-    """Take one step on a batch and return the mean loss over its tokens before the step."""
+    """Take one step on a batch and return the mean loss over its tokens before the step, perhaps not yet computed."""
     loss, grads = loss_and_grads(unflatten(state.weights, state.shapes), batch, config)
     adam_step(state, grads, config)
-    mx.eval(loss, state.weights, state.adam_m, state.adam_v)  # one evaluation for all that the step changes
-    return loss.item()
+    mx.async_eval(loss, state.weights, state.adam_m, state.adam_v)  # computed while the next step is being described
+    return loss
 
 
 # %% Inference
@@ -225,7 +225,7 @@ def main():
     for step in range(CONFIG.num_steps):
         batch = [docs[(step * CONFIG.batch_size + b) % len(docs)] for b in range(CONFIG.batch_size)]
         tokens = [tokenizer.encode(doc)[: CONFIG.block_size + 1] for doc in batch]
-        print(f"step {step + 1:4d} / {CONFIG.num_steps:4d} | loss {train_step(state, tokens, CONFIG):.4f}")
+        print(f"step {step + 1:4d} / {CONFIG.num_steps:4d} | loss {train_step(state, tokens, CONFIG).item():.4f}")
     for i in range(20):
         print(f"sample {i + 1:2d}: {tokenizer.decode(generate(state, tokenizer.bos, rng, CONFIG))}")
 
