@@ -119,8 +119,9 @@ def block(x, params, layer, config):
 
 def gpt(params, tokens, config):
     """Return logits (T, V): after each of the T tokens, a score for every token that may come next."""
-    tape.clear()  # a new computation: the one before is no longer needed
-    x = [rmsnorm(add_vectors(params["wte"][token], params["wpe"][t])) for t, token in enumerate(tokens)]
+    tape.clear()  # a new computation begins; what backward() wants to know of the one before, it must have asked by now
+    tok_emb, pos_emb = [params["wte"][token] for token in tokens], params["wpe"]
+    x = [rmsnorm(add_vectors(*embs)) for embs in zip(tok_emb, pos_emb)]
     for i in range(config.n_layer):
         x = block(x, params, f"layer{i}", config)
     return [linear(xt, params["lm_head"]) for xt in x]
@@ -212,8 +213,10 @@ class State:
 
 def adam_step(state, config):
     """Move each weight against its gradient, by Adam (Kingma & Ba 2015), and set the gradient back to 0."""
-    norm = math.sqrt(sum([w.grad * w.grad for w in state.weights]))
-    clip = min(1.0, config.clip_grad / (norm + 1e-6)) if config.clip_grad else 1.0
+    clip = 1.0
+    if config.clip_grad:
+        norm = math.sqrt(sum([w.grad * w.grad for w in state.weights]))
+        clip = min(1.0, config.clip_grad / (norm + 1e-6))
     learning_rate = config.learning_rate * 0.5 * (1 + math.cos(math.pi * state.step / config.num_steps))
     state.step += 1
     m_correction = 1 - config.beta1**state.step  # both means start at 0 and are too small at first

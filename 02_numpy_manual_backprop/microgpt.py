@@ -124,7 +124,8 @@ def block(x, params, layer, config):
 
 def gpt(params, tokens, config):
     """Return logits (T, V): after each of the T tokens, a score for every token that may come next."""
-    x, scale = rmsnorm(params["wte"][tokens] + params["wpe"][: len(tokens)])
+    tok_emb, pos_emb = params["wte"][tokens], params["wpe"][: len(tokens)]
+    x, scale = rmsnorm(tok_emb + pos_emb)
     saved = [(tokens, x, scale)]
     for i in range(config.n_layer):
         x, block_saved = block(x, params, f"layer{i}", config)
@@ -151,7 +152,7 @@ def linear_backward(dy, x, w, dw):
 
 
 def softmax_backward(dp, p):
-    """p_i = e^s_i / Σ_j e^s_j, so d p_i / d s_j = p_i ([i = j] - p_j) and ds_j = p_j (dp_j - Σ_i dp_i p_i)."""
+    """p_i = e^s_i / Σ_j e^s_j, so d p_i / d s_j = p_i ([i = j] - p_j), ds_j = p_j (dp_j - Σ_i dp_i p_i); masked: 0."""
     return p * (dp - np.vecdot(dp, p)[..., None])
 
 
@@ -161,18 +162,17 @@ def rmsnorm_backward(dy, y, scale):
 
 
 def attention_backward(dout, saved, params, grads, layer, config):
-    """out = w v, w = softmax(s), s = q kᵀ / √D: dw = dout vᵀ, dv = wᵀ dout, dq = ds k / √D, dk = dsᵀ q / √D."""
+    """In each head attn_out = attn_weights v and attn_scores = q kᵀ / √D: products, so as in linear_backward."""
     x, q, k, v, attn_weights, attn_out = saved
     dattn_out = linear_backward(dout, attn_out, params[f"{layer}.attn_wo"], grads[f"{layer}.attn_wo"])
     dattn_out = split_heads(dattn_out, config)  # (H, T, D)
     dattn_weights = dattn_out @ v.transpose(0, 2, 1)  # (H, T, T)
-    # a masked score has weight 0 and so gets gradient 0: no second mask
     dattn_scores = softmax_backward(dattn_weights, attn_weights) * q.shape[2] ** -0.5
     dq, dk = dattn_scores @ k, dattn_scores.transpose(0, 2, 1) @ q
     dv = attn_weights.transpose(0, 2, 1) @ dattn_out
     dx = np.zeros_like(x)
-    for w, d in (("wq", dq), ("wk", dk), ("wv", dv)):
-        dx += linear_backward(merge_heads(d), x, params[f"{layer}.attn_{w}"], grads[f"{layer}.attn_{w}"])
+    for w, dheads in (("wq", dq), ("wk", dk), ("wv", dv)):
+        dx += linear_backward(merge_heads(dheads), x, params[f"{layer}.attn_{w}"], grads[f"{layer}.attn_{w}"])
     return dx
 
 
@@ -186,10 +186,10 @@ def mlp_backward(dout, saved, params, grads, layer):
 def block_backward(dout, saved, params, grads, layer, config):
     """y = x + f(norm(x)): the gradient takes both ways, so dx = dy + what comes back through f and norm."""
     x_normed, x_scale, attn_saved, residual_normed, residual_scale, mlp_saved = saved
-    dnormed = mlp_backward(dout, mlp_saved, params, grads, layer)
-    dresidual = dout + rmsnorm_backward(dnormed, residual_normed, residual_scale)
-    dnormed = attention_backward(dresidual, attn_saved, params, grads, layer, config)
-    return dresidual + rmsnorm_backward(dnormed, x_normed, x_scale)
+    dresidual_normed = mlp_backward(dout, mlp_saved, params, grads, layer)
+    dresidual = dout + rmsnorm_backward(dresidual_normed, residual_normed, residual_scale)
+    dx_normed = attention_backward(dresidual, attn_saved, params, grads, layer, config)
+    return dresidual + rmsnorm_backward(dx_normed, x_normed, x_scale)
 
 
 def backward(saved, params, grads, config):

@@ -6,9 +6,8 @@ from microgpt import CONFIG, State, Tokenizer, init_params, loss_fn, train_step
 __all__ = ["CONFIG", "Tokenizer", "evaluate", "export_state", "init_params", "make_state", "next_logits", "train_steps"]
 
 ALL_THREADS = torch.get_num_threads()
-WORTH_THREADS = (
-    16_384  # numbers in one activation: with fewer, an operation is over before a second thread has woken up
-)
+# Numbers in one activation: with fewer, an operation is over before a second thread has woken up.
+WORTH_THREADS = 16_384
 
 
 def make_state(config, params, adam_m=None, adam_v=None, step=0, dtype="float32", device="auto"):

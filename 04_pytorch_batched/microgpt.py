@@ -7,6 +7,7 @@ The model and the algorithm follow Andrej Karpathy's microGPT.
 import math
 import random
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -74,8 +75,7 @@ def init_params(config: Config, vocab_size: int, rng: random.Random) -> dict[str
 
 
 # %% Model
-def linear(n_in, n_out):
-    return nn.Linear(n_in, n_out, bias=False)  # keeps its weights as (out, in)
+linear = partial(nn.Linear, bias=False)  # made with (n_in, n_out), keeps its weights as (out, in)
 
 
 def rmsnorm(x):
@@ -97,7 +97,7 @@ class CausalSelfAttention(nn.Module):
         heads = (B, T, self.n_head, C // self.n_head)
         q, k, v = (w(x).view(heads).transpose(1, 2) for w in (self.wq, self.wk, self.wv))  # (B, H, T, D)
         attn_out = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # softmax(q kᵀ / √D + causal mask) v
-        return self.wo(attn_out.transpose(1, 2).reshape(B, T, C))
+        return self.wo(attn_out.transpose(1, 2).reshape(B, T, C))  # (B, T, C)
 
 
 class MLP(nn.Module):
@@ -120,8 +120,8 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(self, x):
-        x = x + self.attn(rmsnorm(x))
-        return x + self.mlp(rmsnorm(x))
+        residual = x + self.attn(rmsnorm(x))
+        return residual + self.mlp(rmsnorm(residual))
 
 
 class GPT(nn.Module):
@@ -135,7 +135,8 @@ class GPT(nn.Module):
         self.layers = nn.ModuleList(Block(config) for _ in range(config.n_layer))
 
     def forward(self, tokens):
-        x = rmsnorm(self.wte(tokens) + self.wpe.weight[: tokens.shape[1]])
+        tok_emb, pos_emb = self.wte(tokens), self.wpe.weight[: tokens.shape[1]]
+        x = rmsnorm(tok_emb + pos_emb)
         for layer in self.layers:
             x = layer(x)
         return self.lm_head(x)
@@ -156,7 +157,7 @@ IGNORED = -100  # the target that cross_entropy leaves out of its mean
 def pad(rows, value, device):
     """Return rows of different lengths as one tensor (B, T), filled up with `value` on the right."""
     T = max(len(row) for row in rows)
-    return torch.tensor([row + [value] * (T - len(row)) for row in rows], device=device)
+    return torch.tensor([row + [value] * (T - len(row)) for row in rows], device=device)  # (B, T)
 
 
 def loss_fn(model, batch):
@@ -178,10 +179,11 @@ def loss_fn(model, batch):
 class State:
     """The model, Adam's two running means for each of its weights, and the number of steps taken."""
 
+    @torch.no_grad()
     def __init__(self, params, config, dtype=torch.float32, device="cpu"):
         self.model = GPT(config, len(params["wte"])).to(device, dtype)
         for name, weight in self.model.matrices().items():
-            weight.data.copy_(torch.tensor(params[name], dtype=torch.float64))
+            weight.copy_(torch.tensor(params[name], dtype=torch.float64))
         self.adam_m = [torch.zeros_like(weight) for weight in self.model.parameters()]
         self.adam_v = [torch.zeros_like(weight) for weight in self.model.parameters()]
         self.step = 0

@@ -96,7 +96,7 @@ def attention(x, params, layer, config):
     attn_scores = jnp.einsum("thd,shd->hts", q, k) * D**-0.5  # (H, T, T)
     causal = jnp.tril(jnp.ones((T, T), dtype=bool))  # what comes later is to be predicted, not seen
     attn_weights = softmax(jnp.where(causal, attn_scores, -jnp.inf))
-    attn_out = jnp.einsum("hts,shd->thd", attn_weights, v).reshape(T, C)
+    attn_out = jnp.einsum("hts,shd->thd", attn_weights, v).reshape(T, C)  # (T, C)
     return linear(attn_out, params[f"{layer}.attn_wo"])
 
 
@@ -107,13 +107,14 @@ def mlp(x, params, layer):
 
 
 def block(x, params, layer, config):
-    x = x + attention(rmsnorm(x), params, layer, config)
-    return x + mlp(rmsnorm(x), params, layer)
+    residual = x + attention(rmsnorm(x), params, layer, config)
+    return residual + mlp(rmsnorm(residual), params, layer)
 
 
 def gpt(params, tokens, config):
     """Return logits (T, V): after each of the T tokens, a score for every token that may come next."""
-    x = rmsnorm(params["wte"][tokens] + params["wpe"][: len(tokens)])
+    tok_emb, pos_emb = params["wte"][tokens], params["wpe"][: len(tokens)]
+    x = rmsnorm(tok_emb + pos_emb)
     for i in range(config.n_layer):  # runs once, while tracing: the compiler sees the layers one after the other
         x = block(x, params, f"layer{i}", config)
     return linear(x, params["lm_head"])
@@ -137,7 +138,7 @@ def loss_fn(params, batch, config):
     As an input, padding looks up some embedding (-1 is the last): the causal mask hides it from the real tokens on its
     left, so it makes no difference which.
     """
-    logits = jax.vmap(gpt, in_axes=(None, 0, None))(params, batch[:, :-1], config)  # (B, T, V)
+    logits = jax.vmap(lambda tokens: gpt(params, tokens, config))(batch[:, :-1])  # (B, T, V)
     targets = batch[:, 1:]
     log_probs = jax.nn.log_softmax(logits)
     losses = -jnp.take_along_axis(log_probs, targets[..., None], axis=-1)[..., 0]  # (B, T)
@@ -198,7 +199,10 @@ def train_steps(state, batches, config):
 
 
 # %% Inference
-next_logits = jax.jit(lambda params, tokens, n, config: gpt(params, tokens, config)[n - 1], static_argnames="config")
+@partial(jax.jit, static_argnames="config")
+def next_logits(params, padded, n_tokens, config):
+    """Return the scores (V) after the first n_tokens of a padded document: any number of them, compiled once."""
+    return gpt(params, padded, config)[n_tokens - 1]
 
 
 def generate(state, bos, rng, config):

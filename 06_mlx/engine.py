@@ -19,11 +19,11 @@ def make_state(config, params, adam_m=None, adam_v=None, step=0, dtype="float32"
 
 def choose_device(device, dtype):
     """Set MLX's default device. `auto` is the GPU where there is one, unless float64 asks for the CPU."""
-    if device == "gpu" and not mx.metal.is_available():
+    if device == "gpu" and not mx.is_available(mx.gpu):
         raise ValueError("MLX finds no GPU here; use --device cpu")
     if device == "gpu" and dtype == "float64":
         raise ValueError("a GPU has no float64 in MLX; use --dtype float32 or --device cpu")
-    on_cpu = device == "cpu" or dtype == "float64" or not mx.metal.is_available()
+    on_cpu = device == "cpu" or dtype == "float64" or not mx.is_available(mx.gpu)
     mx.set_default_device(mx.cpu if on_cpu else mx.gpu)
 
 

@@ -79,8 +79,8 @@ def linear(x, w):
     return x @ w.T
 
 
+# mx.exp and what is built on it give float64 only the 7 digits of float32; a power of e gives it all 16.
 def log_softmax(logits):
-    """Return the logarithms of probabilities. mx.exp is exact to 7 digits only, even in float64; a power is to all."""
     if logits.dtype != mx.float64:
         return logits - mx.logsumexp(logits, axis=-1, keepdims=True)
     logits = logits - logits.max(axis=-1, keepdims=True)
@@ -92,7 +92,10 @@ def softmax(logits):
 
 
 def rmsnorm(x):
-    """Scale each row to a root mean square of 1 (Zhang & Sennrich 2019), without weights."""
+    """Scale each row to a root mean square of 1 (Zhang & Sennrich 2019), without weights.
+
+    mx.fast.rms_norm does the same, but it too gives float64 only 7 digits.
+    """
     return x * mx.rsqrt(mx.square(x).mean(axis=-1, keepdims=True) + 1e-5)
 
 
@@ -103,13 +106,13 @@ def causal_mask(T, dtype):
 
 
 def attention(x, T, params, layer, config):
-    """Let each position gather from itself and those before it (Vaswani et al. 2017)."""
+    """Let each position gather from itself and those before it (Vaswani et al. 2017). x: (B·T, C)."""
     D = config.n_embd // config.n_head
     heads = (-1, T, config.n_head, D)
     q, k, v = (linear(x, params[f"{layer}.attn_{w}"]).reshape(heads).swapaxes(1, 2) for w in ("wq", "wk", "wv"))
     attn_scores = q @ k.swapaxes(2, 3) * D**-0.5  # q, k, v: (B, H, T, D); attn_scores: (B, H, T, T)
     attn_weights = softmax(attn_scores + causal_mask(T, x.dtype))
-    attn_out = (attn_weights @ v).swapaxes(1, 2).reshape(x.shape)
+    attn_out = (attn_weights @ v).swapaxes(1, 2).reshape(x.shape)  # (B·T, C)
     return linear(attn_out, params[f"{layer}.attn_wo"])
 
 
@@ -120,18 +123,18 @@ def mlp(x, params, layer):
 
 
 def block(x, T, params, layer, config):
-    x = x + attention(rmsnorm(x), T, params, layer, config)
-    return x + mlp(rmsnorm(x), params, layer)
+    residual = x + attention(rmsnorm(x), T, params, layer, config)
+    return residual + mlp(rmsnorm(residual), params, layer)
 
 
 def gpt(params, tokens, config):
     """Return logits (B, T, V) for tokens (B, T): after each token, a score for every token that may come next."""
     B, T = tokens.shape
-    x = params["wte"][tokens] + params["wpe"][:T]  # (B, T, C)
-    x = rmsnorm(x.flatten(0, 1))
+    tok_emb, pos_emb = params["wte"][tokens], params["wpe"][:T]
+    x = rmsnorm((tok_emb + pos_emb).flatten(0, 1))  # (B·T, C)
     for i in range(config.n_layer):
         x = block(x, T, params, f"layer{i}", config)
-    return linear(x, params["lm_head"]).reshape(B, T, -1)
+    return linear(x, params["lm_head"]).reshape(B, T, -1)  # (B, T, V)
 
 
 # %% Loss

@@ -42,12 +42,12 @@ MODEL = {
     },
     "norm eps 1e-6": {folder: [("1e-5)", "1e-6)")] for folder in FOLDERS},
     "no input norm": {
-        PYTHON: [("rmsnorm(add_vectors(params", "(add_vectors(params")],
-        NUMPY: [('rmsnorm(params["wte"][tokens] + ', '(lambda x: (x, np.ones_like(x)))(params["wte"][tokens] + ')],
-        TORCH: [("rmsnorm(self.wte(tokens) + ", "(self.wte(tokens) + ")],
-        BATCHED: [("rmsnorm(self.wte(tokens) + ", "(self.wte(tokens) + ")],
-        JAX: [('rmsnorm(params["wte"]', '(params["wte"]')],
-        MLX: [("rmsnorm(x.flatten(0, 1))", "x.flatten(0, 1)")],
+        PYTHON: [("rmsnorm(add_vectors(*embs))", "add_vectors(*embs)")],
+        NUMPY: [("rmsnorm(tok_emb", "(lambda x: (x, np.ones_like(x)))(tok_emb")],
+        TORCH: [("rmsnorm(tok_emb", "(tok_emb")],
+        BATCHED: [("rmsnorm(tok_emb", "(tok_emb")],
+        JAX: [("rmsnorm(tok_emb", "(tok_emb")],
+        MLX: [("rmsnorm((tok_emb", "((tok_emb")],
     },
     "an extra final norm": {
         PYTHON: [('linear(xt, params["lm_head"])', 'linear(rmsnorm(xt), params["lm_head"])')],

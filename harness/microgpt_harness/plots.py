@@ -9,7 +9,7 @@ from pathlib import Path
 from . import metrics
 from .errors import RunError, UserError
 
-MISSING = "no pictures: matplotlib is not installed (the line above shows the loss)"
+MISSING = "no pictures: matplotlib is not installed (the line of blocks above shows the loss)"
 # Colours that a colour-blind reader can tell apart (Okabe & Ito 2008), and markers for a print in grey.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#777777")
 MARKERS = "osD^vPX*"

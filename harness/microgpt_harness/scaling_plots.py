@@ -10,11 +10,8 @@ from pathlib import Path
 from . import plots
 from .bench import significant
 
-# A series is told apart by its marker and its line first, so that a print in grey can be read. Colours from Okabe and
-# Ito's palette, which colour-blind people can tell apart too.
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-STYLES = [style for style in plots.LINE_STYLES if style != "--"]  # which is the ideal's own
-COLOURS = ("black", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#666666")
+# A series is told apart by its marker and its line first, so that a print in grey can be read. Dashes: the ideal.
+STYLES = ("-", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
 
 
 @dataclass(frozen=True)
@@ -81,9 +78,9 @@ def draw_series(axes, shown: list[Point], points: list[Point], x_of) -> None:
             axes.plot(
                 *zip(*mine),
                 label=series.replace("_", " "),
-                marker=MARKERS[number % len(MARKERS)],
+                marker=plots.MARKERS[number % len(plots.MARKERS)],
                 linestyle=STYLES[number % len(STYLES)],
-                color=COLOURS[number % len(COLOURS)],
+                color=plots.COLOURS[number % len(plots.COLOURS)],
                 linewidth=2,
                 markersize=8,
             )
