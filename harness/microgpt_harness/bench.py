@@ -26,6 +26,7 @@ from typing import Any
 from . import datasets, training
 from .contract import Engine, Folder
 from .errors import RunError
+from .flags import computed_by
 from .settings import dataset_values, resolve
 
 MIN_STEPS = 20  # fewer have no 95th percentile to speak of
@@ -176,13 +177,13 @@ def describe(folder: Folder, args: Namespace, run: training.Run) -> dict[str, An
     """Say what was measured, and where."""
     return {
         "folder": folder.name,
-        "backend": getattr(args, "backend", folder.backends[0][0]),
+        **computed_by(folder, args),
         "dataset": run.data.dataset.name,
         "dtype": run.settings.dtype,
         "device": run.settings.device,
         "config": dataclasses.asdict(run.config),
         "vocab_size": run.data.tokenizer.vocab_size,
-        "num_params": training.count_params(run),
+        "num_params": training.count_params(run.config, run.data.tokenizer.vocab_size),
         "machine": machine(),
         "python": platform.python_version(),
     }

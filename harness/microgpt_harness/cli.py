@@ -14,7 +14,7 @@ from typing import Any
 from . import datasets, flags
 from .contract import Engine, Folder
 from .errors import RunError, UserError
-from .settings import ConfigFile, Settings, dataset_values, parse_table, read_config_file, resolve
+from .settings import OPTIONS, ConfigFile, Settings, dataset_values, parse_table, read_config_file, resolve
 
 
 def main(folder: Folder, argv: list[str] | None = None) -> int:
@@ -198,7 +198,7 @@ def train_one(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile,
     run_folder = args.out / dataset.name / folder.name
     run = begin(folder, engine, args, file, dataset, run_folder)
     check_sampler(run)  # a prompt that cannot be honoured is known before hours of training, not after
-    training.write_config(run, folder.name)
+    training.write_config(run, folder.name, flags.computed_by(folder, args))
     kept = kept_records(args, run)
     live = open_live_plot(args, run, kept)
     announce(args, run)
@@ -295,11 +295,12 @@ def open_live_plot(args: Namespace, run: Any, kept: list[dict]) -> Any:
 def announce(args: Namespace, run: Any) -> None:
     from .training import count_params
 
-    data, settings = run.data, run.settings
+    data, config = run.data, run.config
     what = f"{len(data.dataset.documents):,} {'documents' if data.dataset.mode == 'discrete' else 'paragraphs'}"
-    tell(args, f"{data.dataset.name}: {what}, {len(data.tokenizer.chars)} characters; {count_params(run):,} weights")
+    weights = f"{count_params(config, data.tokenizer.vocab_size):,} weights"
+    tell(args, f"{data.dataset.name}: {what}, {len(data.tokenizer.chars)} characters; {weights}")
     if run.step:
-        tell(args, f"going on after step {run.step} of {settings.config.num_steps}")
+        tell(args, f"going on after step {run.step} of {config.num_steps}")
 
 
 def finish(args: Namespace, run: Any) -> None:
@@ -383,11 +384,12 @@ def sample_command(folder: Folder, args: Namespace) -> int:
     from .sampling import Sampler
     from .training import make_state
 
-    name = dataset_folder(args.dataset or "names")
-    path = args.checkpoint or args.out / name / folder.name / folder.checkpoint
-    saved = load_checkpoint(path, f"train first: uv run python main.py --dataset {args.dataset or 'names'}")
+    file = read_config_file(args.config) if args.config else ConfigFile()
+    name = args.dataset or next(iter(file.datasets), "names")
+    path = args.checkpoint or args.out / dataset_folder(name) / folder.name / folder.checkpoint
+    saved = load_checkpoint(path, f"train first: uv run python main.py --dataset {name}")
     engine = load_engine(folder, args)
-    layers = [args.values, saved_settings(folder, saved, path)]
+    layers = [args.values, sampling_values(file), saved_settings(folder, saved, path)]
     settings = resolve(layers, engine.CONFIG, folder.dtypes)
     state = make_state(engine, settings, saved.params)
     rng = Random(settings.config.seed)
@@ -396,6 +398,12 @@ def sample_command(folder: Folder, args: Namespace) -> int:
     sampler = Sampler(engine, state, engine.Tokenizer(saved.chars), saved.dataset["mode"], settings, rng)
     print_samples(args, sampler)
     return 0
+
+
+def sampling_values(file: ConfigFile) -> dict[str, Any]:
+    """What a scenario says of sampling; its model and training are the checkpoint's by now."""
+    sampling = {option.name for option in OPTIONS if option.group == "sampling"}
+    return {name: value for name, value in file.values.items() if name in sampling}
 
 
 def dataset_folder(name: str) -> str:

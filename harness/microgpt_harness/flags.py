@@ -46,6 +46,11 @@ def parse(folder: Folder, argv: list[str]) -> argparse.Namespace:
     return args
 
 
+def computed_by(folder: Folder, args: argparse.Namespace) -> dict[str, Any]:
+    """Say who computes, for the records: the backend's name, and whether it is compiled first."""
+    return {"backend": getattr(args, "backend", folder.backends[0][0]), "compile": args.compile}
+
+
 def train_parser(folder: Folder) -> Parser:
     parser = new_parser(folder, "", "Train this folder's microGPT on names or other text, then print samples.", EPILOG)
     add_common(parser, folder, several_datasets=True)
@@ -73,6 +78,9 @@ def sample_parser(folder: Folder) -> Parser:
     add_options(parser, "training", only=("seed", "dtype", "device"))
     run = parser.add_argument_group("run")
     add_stream(run)
+    run.add_argument(
+        "--config", type=Path, metavar="FILE.toml", help="a scenario, of which [data] and [sampling] count"
+    )
     run.add_argument("--checkpoint", type=Path, metavar="PATH", help="sample from this one, whoever wrote it")
     run.add_argument("--quiet", action="store_true", help="print the samples only")
     return parser

@@ -13,8 +13,6 @@ from typing import Any
 
 from .errors import UserError
 
-MAX_WEIGHTS = 50_000_000  # the lessons build their first weights as Python lists: more would fill a laptop's memory
-
 
 @dataclass(frozen=True)
 class Option:
@@ -216,10 +214,7 @@ def resolve(layers: list[dict[str, Any]], lesson_config: Any, dtypes: tuple[str,
 
 
 def check_shape(config: Any) -> None:
-    """Raise UserError if heads do not divide the width, or the model is too large to build here."""
+    """Raise UserError if heads do not divide the width."""
     if config.n_embd % config.n_head:
         fitting = ", ".join(str(h) for h in range(1, min(config.n_embd, 64) + 1) if config.n_embd % h == 0)
         raise UserError(f"n_embd {config.n_embd} is not divisible by n_head {config.n_head}; use --n-head {fitting}")
-    weights = config.n_embd * (config.block_size + 12 * config.n_layer * config.n_embd)
-    if weights > MAX_WEIGHTS:
-        raise UserError(f"a model of {weights:,} weights; the limit is {MAX_WEIGHTS:,}: use a smaller --n-embd")

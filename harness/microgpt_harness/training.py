@@ -22,6 +22,8 @@ from .progress import Progress
 from .settings import Settings
 
 EMA_DECAY = 0.98  # the smoothed loss looks back about 50 steps
+# The lessons draw their first weights as Python lists, and a checkpoint keeps three numbers a weight.
+MAX_WEIGHTS = 40_000_000
 CALL_SECONDS = 0.1  # how long one call of the engine should last: short enough to watch and to interrupt
 MAX_STEPS_PER_CALL = 500
 
@@ -54,6 +56,7 @@ def start(engine: Engine, settings: Settings, dataset: Dataset, folder: Path, ch
     """Begin a run: one generator decides the order of documents, then the weights, then, at the end, the samples."""
     rng = Random(settings.config.seed)
     data = prepare(dataset, engine.Tokenizer, settings.config.block_size, rng)
+    check_size(settings.config, data.tokenizer.vocab_size)
     params = engine.init_params(settings.config, data.tokenizer.vocab_size, rng)
     state = make_state(engine, settings, params)
     return Run(engine, settings, data, folder, checkpoint_path, rng, state)
@@ -87,17 +90,18 @@ def make_state(engine: Engine, settings: Settings, *tensors_and_step: Any) -> An
         raise UserError(str(error)) from error
 
 
-def write_config(run: Run, folder_name: str) -> None:
-    """Write config.json: all that it takes to say what was run."""
+def write_config(run: Run, folder_name: str, computed_by: dict[str, Any]) -> None:
+    """Write config.json: all that it takes to say what was run. `computed_by` names backend and compiler."""
     settings = dataclasses.asdict(run.settings)
     config = settings.pop("config")
     content = {
         "folder": folder_name,
+        **computed_by,
         "dataset": run.data.dataset.name,
         "mode": run.data.dataset.mode,
         "documents": len(run.data.dataset.documents),
         "vocab_size": run.data.tokenizer.vocab_size,
-        "num_params": count_params(run),
+        "num_params": count_params(run.config, run.data.tokenizer.vocab_size),
         "config": config,
         **settings,
     }
@@ -112,9 +116,14 @@ def write_text(path: Path, content: str) -> None:
         raise RunError(f"{path} cannot be written: {error.strerror}; choose a folder with --out") from None
 
 
-def count_params(run: Run) -> int:
-    shapes = checkpoint.parameter_shapes(dataclasses.asdict(run.config), run.data.tokenizer.vocab_size)
+def count_params(config: Any, vocab_size: int) -> int:
+    shapes = checkpoint.parameter_shapes(dataclasses.asdict(config), vocab_size)
     return sum(n_out * n_in for n_out, n_in in shapes.values())
+
+
+def check_size(config: Any, vocab_size: int) -> None:
+    if (weights := count_params(config, vocab_size)) > MAX_WEIGHTS:
+        raise UserError(f"a model of {weights:,} weights; the limit is {MAX_WEIGHTS:,}: use a smaller --n-embd")
 
 
 def train(
@@ -143,7 +152,7 @@ def train(
             run.step += n_steps
             run.ema = records[-1]["ema"]
             if validation_batch and (run.step % run.settings.val_every == 0 or run.step == run.config.num_steps):
-                records[-1]["val_loss"] = run.engine.evaluate(run.state, validation_batch, run.config)
+                records[-1]["val_loss"] = validate(run, validation_batch)
             writer.write(records)
             show(run, progress, records)
             on_records(records)
@@ -154,6 +163,13 @@ def train(
     progress.close()
     if interrupt.raised and run.step < last:
         raise Interrupted
+
+
+def validate(run: Run, batch: list[list[int]]) -> float:
+    loss = run.engine.evaluate(run.state, batch, run.config)
+    if not math.isfinite(loss):
+        raise RunError(diverged(run, f"the validation loss is {loss}", run.step))
+    return loss
 
 
 def take_steps(run: Run, n_steps: int) -> tuple[list[float], float]:
