@@ -218,23 +218,24 @@ class State:
     def __init__(self, params, dtype=np.float64):
         self.shapes = {name: np.shape(rows) for name, rows in params.items()}
         self.weights = np.concatenate([np.ravel(np.asarray(rows, dtype)) for rows in params.values()])
-        self.gradients, self.adam_m, self.adam_v = np.zeros((3, len(self.weights)), dtype)
+        self.gradients, self.adam_m, self.adam_v, self.buffer = np.zeros((4, len(self.weights)), dtype)
         self.params, self.grads = named_views(self.weights, self.shapes), named_views(self.gradients, self.shapes)
         self.step = 0
 
 
 def adam_step(state, config):
-    """Move each weight against its gradient, by Adam (Kingma & Ba 2015)."""
+    """Move each weight against its gradient, by Adam (Kingma & Ba 2015). New arrays would cost more than the sums."""
+    gradients, m, v, buffer = state.gradients, state.adam_m, state.adam_v, state.buffer
     if config.clip_grad:
-        norm = math.sqrt(state.gradients @ state.gradients)
-        state.gradients *= min(1.0, config.clip_grad / (norm + 1e-6))
+        gradients *= min(1.0, config.clip_grad / (math.sqrt(gradients @ gradients) + 1e-6))
     learning_rate = config.learning_rate * 0.5 * (1 + math.cos(math.pi * state.step / config.num_steps))
     state.step += 1
-    state.adam_m += (1 - config.beta1) * (state.gradients - state.adam_m)
-    state.adam_v += (1 - config.beta2) * (state.gradients**2 - state.adam_v)
-    m_hat = state.adam_m / (1 - config.beta1**state.step)  # both means start at 0 and are too small at first
-    v_hat = state.adam_v / (1 - config.beta2**state.step)
-    state.weights -= learning_rate * m_hat / (np.sqrt(v_hat) + config.eps_adam)
+    m += np.multiply(np.subtract(gradients, m, out=buffer), 1 - config.beta1, out=buffer)
+    v += np.multiply(np.subtract(np.square(gradients, out=buffer), v, out=buffer), 1 - config.beta2, out=buffer)
+    v_hat = np.divide(v, 1 - config.beta2**state.step, out=buffer)  # both means start at 0 and are too small at first
+    root = np.add(np.sqrt(v_hat, out=buffer), config.eps_adam, out=buffer)
+    step_size = learning_rate / (1 - config.beta1**state.step)
+    state.weights -= np.multiply(np.divide(m, root, out=buffer), step_size, out=buffer)
 
 
 # %% Training
@@ -244,8 +245,7 @@ CONFIG = Config()
 def train_step(state, batch, config):
     """Take one step on a batch, a document at a time, and return the mean loss over its tokens before the step."""
     n_tokens = sum(len(doc) - 1 for doc in batch)
-    batch_loss = 0.0
-    state.gradients[:] = 0
+    batch_loss, state.gradients[:] = 0.0, 0.0
     for doc in batch:
         loss, saved = loss_fn(state.params, doc, n_tokens, config)
         backward(saved, state.params, state.grads, config)

@@ -86,8 +86,8 @@ STEP = {
     "no bias correction": {
         PYTHON: [("(m / m_correction) / (math.sqrt(v / v_correction)", "m / (math.sqrt(v)")],
         NUMPY: [
-            ("state.adam_m / (1 - config.beta1**state.step)", "state.adam_m"),
-            ("state.adam_v / (1 - config.beta2**state.step)", "state.adam_v"),
+            ("learning_rate / (1 - config.beta1**state.step)", "learning_rate"),
+            ("np.divide(v, 1 - config.beta2**state.step,", "np.divide(v, 1,"),
         ],
         TORCH: plain_adam(correct=False),
         BATCHED: plain_adam(correct=False),
@@ -96,7 +96,7 @@ STEP = {
     },
     "Adam eps inside the root": {
         PYTHON: [("math.sqrt(v / v_correction) + config.eps_adam", "math.sqrt(v / v_correction + config.eps_adam)")],
-        NUMPY: [("np.sqrt(v_hat) + config.eps_adam", "np.sqrt(v_hat + config.eps_adam)")],
+        NUMPY: [("np.add(np.sqrt(v_hat, out=buffer), config.eps_adam,", "np.sqrt(v_hat + config.eps_adam,")],
         TORCH: plain_adam(eps_inside=True),
         BATCHED: plain_adam(eps_inside=True),
         JAX: [("jnp.sqrt(v_hat) + config.eps_adam", "jnp.sqrt(v_hat + config.eps_adam)")],
