@@ -4,11 +4,19 @@ Needs only the standard library. Trains on names, a document a step, and prints 
 The model and the algorithm follow Andrej Karpathy's microGPT.
 """
 
+import gc
 import math
 import random
 from dataclasses import dataclass
 from operator import mul
 from pathlib import Path
+
+try:
+    from math import sumprod
+except ImportError:  # before Python 3.12
+
+    def sumprod(a, b):
+        return sum(map(mul, a, b))
 
 
 # %% Data
@@ -187,7 +195,7 @@ def add_vectors(a, b):
 
 def dot(a, b):
     a_data, b_data = [v.data for v in a], [v.data for v in b]
-    return Value(sum(map(mul, a_data, b_data)), (*a, *b), b_data + a_data)
+    return Value(sumprod(a_data, b_data), (*a, *b), b_data + a_data)
 
 
 def backward(loss):
@@ -260,6 +268,7 @@ def generate(state, bos, rng, config):
 
 
 def main():
+    gc.disable()  # a Value refers to older ones only: there are no cycles for the collector to look for
     rng = random.Random(CONFIG.seed)  # one generator: order of documents, weights, then samples
     docs = load_docs(Path(__file__).resolve().parent.parent / "data" / "names.txt", rng)
     tokenizer = Tokenizer(docs)

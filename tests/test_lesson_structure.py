@@ -40,6 +40,9 @@ FUNCTIONS = STEPS | {"softmax", "attention", "mlp", "block", "gpt"}
 MODULES = {"CausalSelfAttention", "MLP", "Block", "GPT"}
 DEFINED = {folder: STEPS | MODULES if "torch" in folder else FUNCTIONS for folder in FOLDERS}
 
+ACTIVATIONS = {"tok_emb", "pos_emb", "x", "residual", "q", "k", "v", "attn_scores", "attn_weights", "attn_out", "h"}
+ACTIVATIONS |= {"logits", "probs", "loss"}
+
 LOSS_LINE = re.compile(r"step +(\d+) / +500 \| loss \d+\.\d{4}")
 SAMPLE_LINE = re.compile(r"sample +(\d+): (\S*)")
 
@@ -81,7 +84,16 @@ def test_no_section_is_empty(folder):
 def test_the_same_things_have_the_same_names(folder):
     body = ast.parse(source(folder)).body
     defined = {node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    defined |= {node.targets[0].id for node in body if isinstance(node, ast.Assign)}  # linear = partial(...)
     assert defined >= DEFINED[folder] | {"load_docs", "Tokenizer", "Config", "init_params", "State", "main"}
+
+
+@every_lesson
+def test_activations_have_the_same_names(folder):
+    names = {node.id for node in ast.walk(ast.parse(source(folder))) if isinstance(node, ast.Name)}
+    # PyTorch's fused attention keeps its scores and weights to itself.
+    fused = {"attn_scores", "attn_weights"} if "torch" in folder else set()
+    assert names >= ACTIVATIONS - fused
 
 
 @every_lesson
