@@ -38,6 +38,7 @@ CONFIG = {
     "beta1": 0.9,
     "beta2": 0.95,
     "eps_adam": 1e-8,
+    "clip_grad": 0.0,
     "batch_size": 1,
     "temperature": 0.5,
     "seed": 42,

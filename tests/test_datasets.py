@@ -75,7 +75,7 @@ def test_defaults_use_known_names_and_agree_with_the_lesson():
     allowed = {
         "model": {"n_embd", "n_layer", "n_head", "block_size"},
         "training": {"num_steps", "batch_size", "clip_grad", "learning_rate"},
-        "sampling": {"temperature", "top_k", "max_tokens"},
+        "sampling": {"temperature", "top_k", "max_tokens", "n_samples"},
     }
     for entry in datasets.registry().values():
         for group, values in entry.defaults.items():
