@@ -311,9 +311,15 @@ def test_checkpoint_that_is_further_than_asked(trained):
 # ---- the disk ----
 
 
-def small_files_only() -> None:
-    """In the child: a file of more than 60 kB cannot be written, as on a disk that is full."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+@contextlib.contextmanager
+def small_files_only():
+    """A child begun inside cannot write a file of more than 60 kB, as on a disk that is full. It inherits the limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_disk_full_while_saving_keeps_the_old_checkpoint(out):
@@ -321,10 +327,12 @@ def test_disk_full_while_saving_keeps_the_old_checkpoint(out):
     before = path.read_bytes()
     assert len(before) > 60_000
     says = (str(path), "could not be", "unchanged")
-    fails(NUMPY, "--resume", "--steps", 40, "--out", out, *SHORT, code=1, says=says, preexec_fn=small_files_only)
+    with small_files_only():
+        fails(NUMPY, "--resume", "--steps", 40, "--out", out, *SHORT, code=1, says=says)
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir() if p.name.endswith(".tmp")] == []
-    fails(NUMPY, "--steps", 40, "--out", out, *SHORT, code=1, says=("unchanged",), preexec_fn=small_files_only)
+    with small_files_only():
+        fails(NUMPY, "--steps", 40, "--out", out, *SHORT, code=1, says=("unchanged",))
     assert checkpoint.load(path).step == 30
 
 
