@@ -2,7 +2,7 @@
 
 import mlx.core as mx
 import numpy as np
-from microgpt import CONFIG, State, Tokenizer, gpt, init_params, loss_fn, train_step, unflatten
+from microgpt import CONFIG, State, Tokenizer, gpt, init_params, loss_fn, pad, train_step, unflatten
 
 __all__ = ["CONFIG", "Tokenizer", "evaluate", "export_state", "init_params", "make_state", "next_logits", "train_steps"]
 
@@ -38,8 +38,8 @@ def train_steps(state, batches, config):
 
 
 def evaluate(state, batch, config):
-    return loss_fn(unflatten(state.weights, state.shapes), batch, config).item()
+    return loss_fn(state.weights, *pad(batch, state.weights.dtype), state.shapes, config).item()
 
 
 def next_logits(state, tokens, config):
-    return gpt(unflatten(state.weights, state.shapes), mx.array([tokens]), config)[0, -1].tolist()
+    return gpt(unflatten(state.weights, state.shapes), mx.array([tokens]), config)[-1].tolist()

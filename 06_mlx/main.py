@@ -10,6 +10,7 @@ FOLDER = Folder(
     path=Path(__file__).resolve().parent,
     dtypes=("float32", "float64"),
     devices=("cpu", "gpu"),
+    compiled="engine_compiled",
 )
 
 if __name__ == "__main__":

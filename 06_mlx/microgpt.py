@@ -80,15 +80,15 @@ def linear(x, w):
 
 
 # mx.exp and what is built on it give float64 only the 7 digits of float32; a power of e gives it all 16.
-def log_softmax(logits):
+def logsumexp(logits):
     if logits.dtype != mx.float64:
-        return logits - mx.logsumexp(logits, axis=-1, keepdims=True)
-    logits = logits - logits.max(axis=-1, keepdims=True)
-    return logits - mx.log(mx.power(math.e, logits).sum(axis=-1, keepdims=True))
+        return mx.logsumexp(logits, axis=-1, keepdims=True)
+    largest = logits.max(axis=-1, keepdims=True)
+    return largest + mx.log(mx.power(math.e, logits - largest).sum(axis=-1, keepdims=True))
 
 
 def softmax(logits):
-    return mx.softmax(logits, axis=-1) if logits.dtype != mx.float64 else mx.power(math.e, log_softmax(logits))
+    return mx.softmax(logits, axis=-1) if logits.dtype != mx.float64 else mx.power(math.e, logits - logsumexp(logits))
 
 
 def rmsnorm(x):
@@ -107,10 +107,11 @@ def causal_mask(T, dtype):
 
 def attention(x, T, params, layer, config):
     """Let each position gather from itself and those before it (Vaswani et al. 2017). x: (B·T, C)."""
-    D = config.n_embd // config.n_head
-    heads = (-1, T, config.n_head, D)
-    q, k, v = (linear(x, params[f"{layer}.attn_{w}"]).reshape(heads).swapaxes(1, 2) for w in ("wq", "wk", "wv"))
-    attn_scores = q @ k.swapaxes(2, 3) * D**-0.5  # q, k, v: (B, H, T, D); attn_scores: (B, H, T, T)
+    H, D = config.n_head, config.n_embd // config.n_head
+    w_qkv = mx.concatenate([params[f"{layer}.attn_{w}"] for w in ("wq", "wk", "wv")])  # (3C, C): one product, not three
+    qkv = linear(x, w_qkv).reshape(-1, T, 3 * H, D).swapaxes(1, 2)  # (B, 3H, T, D)
+    q, k, v = mx.split(qkv, 3, axis=1)  # each (B, H, T, D)
+    attn_scores = q @ k.swapaxes(2, 3) * D**-0.5  # (B, H, T, T)
     attn_weights = softmax(attn_scores + causal_mask(T, x.dtype))
     attn_out = (attn_weights @ v).swapaxes(1, 2).reshape(x.shape)  # (B·T, C)
     return linear(attn_out, params[f"{layer}.attn_wo"])
@@ -128,31 +129,38 @@ def block(x, T, params, layer, config):
 
 
 def gpt(params, tokens, config):
-    """Return logits (B, T, V) for tokens (B, T): after each token, a score for every token that may come next."""
-    B, T = tokens.shape
-    tok_emb, pos_emb = params["wte"][tokens], params["wpe"][:T]
+    """Return logits (B·T, V) for tokens (B, T): after each token, a score for every token that may come next."""
+    tok_emb, pos_emb = params["wte"][tokens], params["wpe"][: tokens.shape[1]]
     x = rmsnorm((tok_emb + pos_emb).flatten(0, 1))  # (B·T, C)
     for i in range(config.n_layer):
-        x = block(x, T, params, f"layer{i}", config)
-    return linear(x, params["lm_head"]).reshape(B, T, -1)  # (B, T, V)
+        x = block(x, tokens.shape[1], params, f"layer{i}", config)
+    return linear(x, params["lm_head"])
 
 
 # %% Loss
-def loss_fn(params, batch, config):
-    """Return the mean cross-entropy over the tokens of a batch, filled up on the right to its longest document.
+def pad(batch, dtype):
+    """Return tokens (B, T), targets (B·T, 1) and the share of each target's loss in the batch's mean (B·T, 1).
 
-    Any token can fill up: the causal mask hides it from the real tokens on its left. Only the loss must leave it out.
+    Documents are filled up on the right to the longest. Any token can fill up: the causal mask hides it from the real
+    tokens on its left. Only the loss must leave it out, so its share is 0.
     """
     T = max(len(doc) for doc in batch) - 1
-    padded = mx.array([doc + [0] * (T + 1 - len(doc)) for doc in batch])  # (B, T + 1)
-    real = mx.array([[t < len(doc) - 1 for t in range(T)] for doc in batch])  # (B, T)
-    logits = gpt(params, padded[:, :-1], config)
-    losses = -mx.take_along_axis(log_softmax(logits), padded[:, 1:, None], axis=-1)[..., 0]  # (B, T)
-    return (losses * real).sum() / sum(len(doc) - 1 for doc in batch)
+    n_tokens = sum(len(doc) - 1 for doc in batch)
+    padded = [doc + [0] * (T + 1 - len(doc)) for doc in batch]
+    tokens = mx.array([doc[:-1] for doc in padded])
+    targets = mx.array([[token] for doc in padded for token in doc[1:]])
+    return tokens, targets, mx.array([[(t < len(doc) - 1) / n_tokens] for doc in batch for t in range(T)], dtype)
+
+
+def loss_fn(weights, tokens, targets, shares, shapes, config):
+    """Return the mean cross-entropy, -log softmax(logits)[target], over the real tokens of a padded batch."""
+    logits = gpt(unflatten(weights, shapes), tokens, config)
+    losses = logsumexp(logits) - mx.take_along_axis(logits, targets, axis=-1)  # (B·T, 1)
+    return (losses * shares).sum()
 
 
 # %% Gradients
-loss_and_grads = mx.value_and_grad(loss_fn)  # a new function: (params, batch, config) -> loss, d loss / d params
+loss_and_grads = mx.value_and_grad(loss_fn)  # a new function, of the same arguments: loss and d loss / d weights
 
 
 # %% Optimizer
@@ -164,13 +172,9 @@ class State:
 
     def __init__(self, params, dtype=mx.float32):
         self.shapes = {name: (len(rows), len(rows[0])) for name, rows in params.items()}
-        self.weights = flatten({name: mx.array(rows, dtype) for name, rows in params.items()}, self.shapes)
+        self.weights = mx.concatenate([mx.array(rows, dtype).flatten() for rows in params.values()])
         self.adam_m, self.adam_v = mx.zeros_like(self.weights), mx.zeros_like(self.weights)
         self.step = 0
-
-
-def flatten(matrices, shapes):
-    return mx.concatenate([matrices[name].flatten() for name in shapes])
 
 
 def unflatten(flat, shapes):
@@ -181,16 +185,15 @@ def unflatten(flat, shapes):
 
 def adam_step(state, grads, config):
     """Move each weight against its gradient, by Adam (Kingma & Ba 2015)."""
-    grad = flatten(grads, state.shapes)
     if config.clip_grad:
-        norm = mx.sqrt(mx.square(grad).sum())
-        grad = grad * mx.minimum(1.0, config.clip_grad / (norm + 1e-6))
+        norm = mx.sqrt(mx.square(grads).sum())
+        grads = grads * mx.minimum(1.0, config.clip_grad / (norm + 1e-6))
     learning_rate = config.learning_rate * 0.5 * (1 + math.cos(math.pi * state.step / config.num_steps))
     state.step += 1
     m_correction = 1 - config.beta1**state.step  # both means start at 0 and are too small at first
     v_correction = 1 - config.beta2**state.step
-    m = state.adam_m = state.adam_m + (1 - config.beta1) * (grad - state.adam_m)
-    v = state.adam_v = state.adam_v + (1 - config.beta2) * (mx.square(grad) - state.adam_v)
+    m = state.adam_m = state.adam_m + (1 - config.beta1) * (grads - state.adam_m)
+    v = state.adam_v = state.adam_v + (1 - config.beta2) * (mx.square(grads) - state.adam_v)
     state.weights -= (learning_rate / m_correction) * m / (mx.sqrt(v / v_correction) + config.eps_adam)
 
 
@@ -200,7 +203,7 @@ CONFIG = Config()
 
 def train_step(state, batch, config):
     """Take one step on a batch and return the mean loss over its tokens before the step, perhaps not yet computed."""
-    loss, grads = loss_and_grads(unflatten(state.weights, state.shapes), batch, config)
+    loss, grads = loss_and_grads(state.weights, *pad(batch, state.weights.dtype), state.shapes, config)
     adam_step(state, grads, config)
     mx.async_eval(loss, state.weights, state.adam_m, state.adam_v)  # computed while the next step is being described
     return loss
@@ -211,7 +214,7 @@ def generate(state, bos, rng, config):
     """Return tokens drawn one by one, each by the probabilities that those before it give, until BOS or block_size."""
     tokens = [bos]
     while len(tokens) <= config.block_size:
-        logits = gpt(unflatten(state.weights, state.shapes), mx.array([tokens]), config)[0, -1]
+        logits = gpt(unflatten(state.weights, state.shapes), mx.array([tokens]), config)[-1]
         probs = softmax(logits / config.temperature)
         token = rng.choices(range(probs.size), weights=probs.tolist())[0]
         if token == bos:

@@ -173,15 +173,15 @@ def compiled(function):
 
 
 def mlx_logits(microgpt, state, batch, config):
-    T = max(len(doc) for doc in batch) - 1
-    tokens = microgpt.mx.array([doc[:-1] + [0] * (T - len(doc[:-1])) for doc in batch])
-    params = microgpt.unflatten(state.weights, state.shapes)
-    return without_padding(microgpt.gpt(params, tokens, config), batch)
+    tokens, _, _ = microgpt.pad(batch, state.weights.dtype)
+    logits = microgpt.gpt(microgpt.unflatten(state.weights, state.shapes), tokens, config)
+    return without_padding(np.array(logits).reshape(*tokens.shape, -1), batch)
 
 
 def mlx_loss_and_grads(microgpt, state, batch, config):
-    loss, grads = microgpt.loss_and_grads(microgpt.unflatten(state.weights, state.shapes), batch, config)
-    return loss.item(), {name: np.array(grad) for name, grad in grads.items()}
+    padded = microgpt.pad(batch, state.weights.dtype)
+    loss, grads = microgpt.loss_and_grads(state.weights, *padded, state.shapes, config)
+    return loss.item(), {name: np.array(grad) for name, grad in microgpt.unflatten(grads, state.shapes).items()}
 
 
 def count_predictions(batch):

@@ -57,7 +57,7 @@ MODEL = {
         JAX: [('linear(x, params["lm_head"])', 'linear(rmsnorm(x), params["lm_head"])')],
         MLX: [('linear(x, params["lm_head"])', 'linear(rmsnorm(x), params["lm_head"])')],
     },
-    "q and k swapped": {folder: [("q, k, v = (", "k, q, v = (")] for folder in FOLDERS},
+    "q and k swapped": {folder: [("q, k, v = ", "k, q, v = ")] for folder in FOLDERS},
 }
 
 # PyTorch's own Adam does this in 03 and 04; there a plain one is put in its place, wrong in one way only (see SAME).
@@ -121,8 +121,8 @@ STEP = {
         ],
         MLX: [
             (
-                "(losses * real).sum() / sum(len(doc) - 1 for doc in batch)",
-                "((losses * real).sum(axis=1) / real.sum(axis=1)).mean()",
+                "(t < len(doc) - 1) / n_tokens",
+                "(t < len(doc) - 1) / (len(doc) - 1) / len(batch)",
             )
         ],
     },

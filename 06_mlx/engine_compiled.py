@@ -1,0 +1,39 @@
+"""`--compile`: the same engine, its loss and gradients traced once and fused by mx.compile.
+
+On the CPU that needs a C++ compiler (g++) and takes seconds before the first step, but only the first time: MLX keeps
+what was compiled in the system's folder for temporary files.
+"""
+
+import shutil
+
+import engine
+import mlx.core as mx
+from engine import CONFIG, Tokenizer, evaluate, export_state, init_params, next_logits
+from microgpt import adam_step, loss_and_grads, pad
+
+__all__ = ["CONFIG", "Tokenizer", "evaluate", "export_state", "init_params", "make_state", "next_logits", "train_steps"]
+
+
+def make_state(config, *args, **kwargs):
+    state = engine.make_state(config, *args, **kwargs)
+    if mx.default_device() == mx.cpu and not shutil.which("g++"):
+        raise ValueError("--compile needs the C++ compiler g++ on the CPU; install it or leave the flag out")
+
+    def of_arrays(weights, tokens, targets, shares):  # what is no array stays as it is: mx.compile traces with it
+        return loss_and_grads(weights, tokens, targets, shares, state.shapes, config)
+
+    state.loss_and_grads = mx.compile(of_arrays)
+    return state
+
+
+def train_steps(state, batches, config):
+    losses = [train_step(state, batch, config) for batch in batches]
+    return state, [loss.item() for loss in losses]
+
+
+def train_step(state, batch, config):
+    """The lesson's, but for the compiled function."""
+    loss, grads = state.loss_and_grads(state.weights, *pad(batch, state.weights.dtype))
+    adam_step(state, grads, config)
+    mx.async_eval(loss, state.weights, state.adam_m, state.adam_v)
+    return loss
