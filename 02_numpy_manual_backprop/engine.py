@@ -17,7 +17,7 @@ def make_state(config, params, adam_m=None, adam_v=None, step=0, dtype="float64"
     if adam_m:
         state.adam_m[:] = np.concatenate([np.ravel(adam_m[name]) for name in params])
         state.adam_v[:] = np.concatenate([np.ravel(adam_v[name]) for name in params])
-    state.step = step
+    state.step, state.sampled = step, None
     return state
 
 
@@ -26,6 +26,7 @@ def export_state(state):
 
 
 def train_steps(state, batches, config):
+    state.sampled = None  # its keys and values are those of weights that are about to change
     return state, [train_step(state, batch, config) for batch in batches]
 
 
@@ -35,5 +36,10 @@ def evaluate(state, batch, config):
 
 
 def next_logits(state, tokens, config):
-    logits, _ = gpt(state.params, tokens, config)
+    """Compute only the last position, if the call before was for the tokens in front of it."""
+    start, past = 0, None
+    if state.sampled and state.sampled[0] == tokens[:-1]:
+        start, past = len(tokens) - 1, state.sampled[1]
+    logits, (_, *past, _) = gpt(state.params, tokens[start:], config, start, past)
+    state.sampled = tokens, past
     return logits[-1].tolist()

@@ -88,14 +88,16 @@ def rmsnorm(x):
     return x * scale, scale
 
 
-def attention(x, params, layer, config):
+def attention(x, params, layer, config, past=None):
     """Let each position gather from itself and those before it (Vaswani et al. 2017)."""
     q, k, v = (split_heads(linear(x, params[f"{layer}.attn_{w}"]), config) for w in ("wq", "wk", "wv"))
-    attn_scores = q @ k.transpose(0, 2, 1) * q.shape[2] ** -0.5  # (H, T, T)
-    attn_scores[:, *np.triu_indices(len(x), 1)] = -np.inf  # causal: what comes later is to be predicted, not seen
+    if past:  # while sampling, what was saved for the tokens before x: their k and v are not computed again
+        k, v = np.concatenate([past[:2], (k, v)], axis=2)  # (H, S, D)
+    attn_scores = q @ k.transpose(0, 2, 1) * q.shape[2] ** -0.5  # (H, T, S): S = T, or more after a past
+    attn_scores[:, *np.triu_indices(len(x), 1 + k.shape[1] - len(x), k.shape[1])] = -np.inf  # causal: nothing later
     attn_weights = softmax(attn_scores)
     attn_out = merge_heads(attn_weights @ v)  # (T, C)
-    return linear(attn_out, params[f"{layer}.attn_wo"]), (x, q, k, v, attn_weights, attn_out)
+    return linear(attn_out, params[f"{layer}.attn_wo"]), (k, v, q, x, attn_weights, attn_out)
 
 
 def split_heads(x, config):
@@ -113,22 +115,22 @@ def mlp(x, params, layer):
     return linear(h, params[f"{layer}.mlp_fc2"]), (x, relu, h)
 
 
-def block(x, params, layer, config):
+def block(x, params, layer, config, past=None):
     x_normed, x_scale = rmsnorm(x)
-    attn_out, attn_saved = attention(x_normed, params, layer, config)
+    attn_out, attn_saved = attention(x_normed, params, layer, config, past and past[0])
     residual = x + attn_out
     residual_normed, residual_scale = rmsnorm(residual)
     mlp_out, mlp_saved = mlp(residual_normed, params, layer)
-    return residual + mlp_out, (x_normed, x_scale, attn_saved, residual_normed, residual_scale, mlp_saved)
+    return residual + mlp_out, (attn_saved, x_normed, x_scale, mlp_saved, residual_normed, residual_scale)
 
 
-def gpt(params, tokens, config):
-    """Return logits (T, V): after each of the T tokens, a score for every token that may come next."""
-    tok_emb, pos_emb = params["wte"][tokens], params["wpe"][: len(tokens)]
+def gpt(params, tokens, config, start=0, past=None):
+    """Return logits (T, V): after each of the T tokens, the first at position `start`, a score for each next token."""
+    tok_emb, pos_emb = params["wte"][tokens], params["wpe"][start : start + len(tokens)]
     x, scale = rmsnorm(tok_emb + pos_emb)
     saved = [(tokens, x, scale)]
     for i in range(config.n_layer):
-        x, block_saved = block(x, params, f"layer{i}", config)
+        x, block_saved = block(x, params, f"layer{i}", config, past and past[i])
         saved.append(block_saved)
     return linear(x, params["lm_head"]), (*saved, x)
 
@@ -163,17 +165,15 @@ def rmsnorm_backward(dy, y, scale):
 
 def attention_backward(dout, saved, params, grads, layer, config):
     """In each head attn_out = attn_weights v and attn_scores = q kᵀ / √D: products, so as in linear_backward."""
-    x, q, k, v, attn_weights, attn_out = saved
+    k, v, q, x, attn_weights, attn_out = saved
     dattn_out = linear_backward(dout, attn_out, params[f"{layer}.attn_wo"], grads[f"{layer}.attn_wo"])
     dattn_out = split_heads(dattn_out, config)  # (H, T, D)
     dattn_weights = dattn_out @ v.transpose(0, 2, 1)  # (H, T, T)
     dattn_scores = softmax_backward(dattn_weights, attn_weights) * q.shape[2] ** -0.5
     dq, dk = dattn_scores @ k, dattn_scores.transpose(0, 2, 1) @ q
     dv = attn_weights.transpose(0, 2, 1) @ dattn_out
-    dx = np.zeros_like(x)
-    for w, dheads in (("wq", dq), ("wk", dk), ("wv", dv)):
-        dx += linear_backward(merge_heads(dheads), x, params[f"{layer}.attn_{w}"], grads[f"{layer}.attn_{w}"])
-    return dx
+    shares = (("wq", merge_heads(dq)), ("wk", merge_heads(dk)), ("wv", merge_heads(dv)))
+    return sum(linear_backward(dy, x, params[f"{layer}.attn_{w}"], grads[f"{layer}.attn_{w}"]) for w, dy in shares)
 
 
 def mlp_backward(dout, saved, params, grads, layer):
@@ -185,7 +185,7 @@ def mlp_backward(dout, saved, params, grads, layer):
 
 def block_backward(dout, saved, params, grads, layer, config):
     """y = x + f(norm(x)): the gradient takes both ways, so dx = dy + what comes back through f and norm."""
-    x_normed, x_scale, attn_saved, residual_normed, residual_scale, mlp_saved = saved
+    attn_saved, x_normed, x_scale, mlp_saved, residual_normed, residual_scale = saved
     dresidual_normed = mlp_backward(dout, mlp_saved, params, grads, layer)
     dresidual = dout + rmsnorm_backward(dresidual_normed, residual_normed, residual_scale)
     dx_normed = attention_backward(dresidual, attn_saved, params, grads, layer, config)
@@ -257,9 +257,9 @@ def train_step(state, batch, config):
 # %% Inference
 def generate(state, bos, rng, config):
     """Return tokens drawn one by one, each by the probabilities that those before it give, until BOS or block_size."""
-    tokens = [bos]
+    tokens, past = [bos], None
     while len(tokens) <= config.block_size:
-        logits, _ = gpt(state.params, tokens, config)
+        logits, (_, *past, _) = gpt(state.params, tokens[-1:], config, len(tokens) - 1, past)
         probs = softmax(logits[-1] / config.temperature)
         token = rng.choices(range(len(probs)), weights=probs.tolist())[0]
         if token == bos:

@@ -20,7 +20,7 @@ TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
 STD = 0.2
 SHAPE = {"n_layer": 2, "n_embd": 24, "n_head": 3, "block_size": 12, "batch_size": 5, "num_steps": 10, "clip_grad": 5.0}
 # clip_grad is a third of the gradients' norm at the point, so clipping acts
-SMALL = {"n_layer": 1, "n_embd": 16, "n_head": 4, "block_size": 8}  # for samples: a forward pass for every letter
+SMALL = {"n_layer": 2, "n_embd": 16, "n_head": 4, "block_size": 8}  # for samples: a forward pass for every letter
 # one longer than the block, one of a single character, letters that come twice in a document and in several
 DOCUMENTS = ("annabelle", "christopherjohn", "x", "zoe", "mohammed")
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
@@ -205,6 +205,6 @@ def loss_and_relu_signs(lesson, state, batch, config):
     for doc in batch:
         doc_loss, (*_, gpt_saved) = lesson.microgpt.loss_fn(state.params, doc, n_tokens, config)
         loss += doc_loss
-        for *_, (_, relu, _) in gpt_saved[1 : 1 + config.n_layer]:
+        for _, _, _, (_, relu, _), *_ in gpt_saved[1 : 1 + config.n_layer]:
             signs.append((relu > 0).ravel())
     return loss, np.concatenate(signs)

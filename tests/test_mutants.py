@@ -18,7 +18,7 @@ PYTHON, NUMPY, TORCH, BATCHED, JAX, MLX = FOLDERS
 MODEL = {
     "no causal mask": {
         PYTHON: [("visible = range(t + 1)", "visible = range(len(x))")],
-        NUMPY: [("np.triu_indices(len(x), 1)] = -np.inf", "np.triu_indices(len(x), 1)] += 0")],
+        NUMPY: [("k.shape[1])] = -np.inf", "k.shape[1])] += 0")],
         TORCH: [("is_causal=True", "is_causal=False")],
         BATCHED: [("is_causal=True", "is_causal=False")],
         JAX: [("jnp.where(causal, attn_scores, -jnp.inf)", "attn_scores")],
@@ -135,6 +135,14 @@ SAMPLING = {
     }
 }
 
+# 02 keeps what it computed for earlier tokens.
+PAST = {
+    "earlier tokens forgotten": [("past and past[i]", "None")],
+    "another layer's past": [("past and past[i]", "past and past[0]")],
+    "past keys and values swapped": [("[past[:2], (k, v)]", "[past[1::-1], (k, v)]")],
+    "every token at position 0": [("len(tokens) - 1, past)", "0, past)")],
+}
+
 # 02 differentiates by hand, so there a gradient can be wrong and the loss right, and the model wrong and its gradients
 # right for it. In MODEL above, 02's gradients stay those of the right model.
 BACKWARD = {
@@ -161,7 +169,10 @@ BOTH_WAYS = {
     "no 1/√D": [*MODEL["no 1/√D"][NUMPY], *BACKWARD["1/√D forgotten"]],
     "ReLU for ReLU²": [("h = relu * relu", "h = relu"), ("dh * 2 * relu", "dh * (relu > 0)")],
     "no input norm": [*MODEL["no input norm"][NUMPY], *BACKWARD["norm on the embeddings skipped"]],
-    "q and k swapped": [("q, k, v = (", "k, q, v = ("), ('("wq", dq), ("wk", dk)', '("wk", dq), ("wq", dk)')],
+    "q and k swapped": [
+        ("q, k, v = (", "k, q, v = ("),
+        ('("wq", merge_heads(dq)), ("wk", merge_heads(dk))', '("wk", merge_heads(dq)), ("wq", merge_heads(dk))'),
+    ],
     "an extra final norm": [
         (
             'return linear(x, params["lm_head"]), (*saved, x)',
@@ -181,7 +192,7 @@ SAME = {
         BATCHED: plain_adam(),
     },
     "-1e9 for -inf in the mask": {
-        NUMPY: [("1)] = -np.inf", "1)] = -1e9")],
+        NUMPY: [("k.shape[1])] = -np.inf", "k.shape[1])] = -1e9")],
         MLX: [("-math.inf", "-1e9")],
     },
 }
@@ -249,6 +260,13 @@ def test_the_adam_step_catches(folder, changes):
 @pytest.mark.parametrize(("folder", "changes"), cases(SAMPLING))
 def test_the_samples_catch(folder, changes):
     lesson = mutant(folder, changes)
+    with pytest.raises(Different):
+        compare_samples(lesson)
+
+
+@in_numpy(PAST)
+def test_the_samples_catch_a_wrong_past(changes):
+    lesson = mutant(NUMPY, changes)
     with pytest.raises(Different):
         compare_samples(lesson)
 
