@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from microgpt_harness import plots
+from microgpt_harness.metrics import Curve
 from PIL import Image
 from program import NUMPY, PYTHON, fails, run
 
@@ -43,7 +44,7 @@ def opened(path: Path) -> Image.Image:
 def test_each_run_has_its_picture(runs):
     for folder in ("names/" + PYTHON, "names/" + NUMPY, "letters/" + NUMPY):
         opened(runs / folder / "loss.png")
-    assert not list(runs.rglob(".*.png"))  # nor a temporary file
+    assert not list(runs.rglob(".*"))  # nor a temporary file
 
 
 def test_folders_and_datasets_are_laid_over_one_another(runs):
@@ -57,14 +58,14 @@ def test_no_plot(tmp_path):
     assert not list(tmp_path.rglob("*.png"))
 
 
-def records(steps: int = 400) -> list[dict]:
+def curve(steps: int = 400) -> Curve:
     made = []
     for step in range(1, steps + 1):
         smooth = 2 + 1.3 * 0.99**step
         made.append({"step": step, "loss": smooth + 0.5 * (step * 7919 % 13 - 6) / 6, "ema": smooth})
         if step % 50 == 0:
             made[-1]["val_loss"] = smooth + 0.1
-    return made
+    return Curve(made)
 
 
 def drawn_lines(axes) -> list:
@@ -73,7 +74,7 @@ def drawn_lines(axes) -> list:
 
 def test_a_run_reads_without_colours():
     figure, axes = plots.new_figure("a run")
-    plots.plot_run(axes, records())
+    plots.plot_run(axes, curve())
     figure.canvas.draw()
     raw, ema, validation = drawn_lines(axes)
     assert grey(raw.get_color()) - grey(ema.get_color()) > 0.4  # light behind dark
@@ -85,11 +86,11 @@ def test_a_run_reads_without_colours():
 
 def test_six_folders_read_without_colours(tmp_path):
     _, axes = plots.new_figure("six")
-    plots.plot_overlay(axes, [(f"0{i}_folder", records()) for i in range(1, 7)])
+    plots.plot_overlay(axes, [(f"0{i}_folder", curve()) for i in range(1, 7)])
     lines = drawn_lines(axes)
     assert len({line.get_marker() for line in lines}) == len({line.get_color() for line in lines}) == 6
     assert len({line.get_markevery() for line in lines}) == 6  # no marker hides another where all agree
-    plots.draw_overlay(tmp_path / "six.png", [(f"0{i}_folder", records()) for i in range(1, 7)], "six")
+    plots.draw_overlay(tmp_path / "six.png", [(f"0{i}_folder", curve()) for i in range(1, 7)], "six")
     opened(tmp_path / "six.png")
 
 
@@ -102,8 +103,8 @@ def grey(color) -> float:
 
 
 def test_curves_far_apart_in_length_and_short_ones(tmp_path):
-    plots.draw_overlay(tmp_path / "a.png", [("long", records(5000)), ("short", records(3))], "lengths")
-    plots.draw_loss(tmp_path / "b.png", records(1), "one step")
+    plots.draw_overlay(tmp_path / "a.png", [("long", curve(5000)), ("short", curve(3))], "lengths")
+    plots.draw_loss(tmp_path / "b.png", curve(1), "one step")
     for name in ("a.png", "b.png"):
         with Image.open(tmp_path / name) as image:
             assert image.size == SIZE

@@ -304,6 +304,13 @@ def test_sample_repeats_what_the_run_printed(trained):
     assert sample(trained, "--checkpoint", folder_of(trained) / "checkpoint.safetensors") == kept
 
 
+def test_sample_prints_the_samples_only(trained):
+    """With --quiet or without: there is nothing else to leave out."""
+    for flags in ([], ["--quiet"]):
+        result = run(NUMPY, "sample", "--out", trained, "--n-samples", 2, *flags)
+        assert re.fullmatch(r"sample  1: .*\nsample  2: .*\n", result.stdout)
+
+
 def test_seed_of_samples(trained):
     kept, seven = sample(trained), sample(trained, "--seed", 7)
     assert seven == sample(trained, "--seed", 7) and seven != kept

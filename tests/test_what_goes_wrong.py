@@ -360,6 +360,52 @@ def test_out_that_cannot_be_written(tmp_path):
     fails(NUMPY, "--out", "/proc/none", "--steps", 3, *SHORT, code=1, says=("/proc/none", "--out"))
 
 
+def test_no_file_is_written_over_in_place(out):
+    """Each is put in place of the one before, which stays what it was under another name."""
+    folder = checkpoint_of(out).parent
+    for _ in range(2):
+        run(NUMPY, "--out", out, "--steps", 4, "--n-samples", 1, "--quiet")
+    paths = [path for path in folder.iterdir() if path.is_file()]
+    assert {path.stem for path in paths} == {"checkpoint", "previous", "config", "metrics", "samples", "loss"}
+    before = {path.name: path.read_bytes() for path in paths}
+    links = out / "links"
+    links.mkdir()
+    for path in paths:
+        (links / path.name).hardlink_to(path)
+    run(NUMPY, "--out", out, "--steps", 5, "--seed", 7, "--n-samples", 2, "--quiet")
+    assert {path.name: path.read_bytes() for path in links.iterdir()} == before
+    assert all(path.read_bytes() != before[path.name] for path in paths if path.stem != "previous")
+    assert {path.name for path in folder.iterdir()} == before.keys()  # and nothing is left beside them
+
+
+# ---- memory ----
+
+
+@contextlib.contextmanager
+def little_memory():
+    """A child begun inside has 4 GiB of addresses. It inherits the limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (4 * 2**30, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps to this limit")
+def test_out_of_memory(tmp_path):
+    """A dataset that does not fit is reported; with several in turn the others still train."""
+    huge, small = tmp_path / "huge.txt", write(tmp_path / "small.txt", "abc\nbcd\n" * 20)
+    with huge.open("wb") as file:
+        file.truncate(8 * 2**30)  # a hole: takes no room on the disk
+    options = ("--out", tmp_path / "out", "--steps", 2, *SHORT)
+    with little_memory():
+        alone = fails(PYTHON, "--dataset", huge, *options, code=1, says=("out of memory", "--n-embd", "--batch-size"))
+        result = run(PYTHON, "--dataset", huge, small, *options, code=1)
+    assert one_line(result) == alone.replace("main.py: ", f"main.py: {huge} failed: ")
+    assert (tmp_path / "out" / "small" / PYTHON / "samples.txt").exists()
+
+
 # ---- numbers ----
 
 

@@ -24,7 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from . import datasets, training
+from .console import say
 from .contract import Engine, Folder
+from .engines import load_engine
 from .errors import RunError
 from .flags import computed_by
 from .settings import dataset_values, resolve
@@ -32,8 +34,6 @@ from .settings import dataset_values, resolve
 MIN_STEPS = 20  # fewer have no 95th percentile to speak of
 SECONDS = 3.0
 SHOWN_EVERY = 0.2  # seconds between two signs of life on a terminal
-
-LoadEngine = Callable[[Folder, Namespace], Engine]
 
 
 @dataclass
@@ -58,13 +58,13 @@ class Calls:
         raise ValueError("no calls")
 
 
-def command(folder: Folder, args: Namespace, load_engine: LoadEngine) -> int:
+def command(folder: Folder, args: Namespace) -> int:
     """Measure and print. Nothing but the result goes to standard output, whatever a framework has to say."""
     if args.list_backends:
         print_backends(folder, args.json)
         return 0
     with contextlib.redirect_stdout(sys.stderr):
-        result = measure(folder, args, load_engine)
+        result = measure(folder, args)
     print(json.dumps(result, ensure_ascii=False) if args.json else table(result), flush=True)
     return 0
 
@@ -76,7 +76,7 @@ def print_backends(folder: Folder, as_json: bool) -> None:
     print(json.dumps(content) if as_json else "\n".join(backends))
 
 
-def measure(folder: Folder, args: Namespace, load_engine: LoadEngine) -> dict[str, Any]:
+def measure(folder: Folder, args: Namespace) -> dict[str, Any]:
     """Return all figures by name, seconds and bytes unless the name says otherwise."""
     began = time.perf_counter()
     engine = load_engine(folder, args)
@@ -102,8 +102,6 @@ def measure(folder: Folder, args: Namespace, load_engine: LoadEngine) -> dict[st
 
 def start(folder: Folder, args: Namespace, engine: Engine) -> training.Run:
     """Begin a run that writes nothing."""
-    from .cli import say
-
     dataset = datasets.load(datasets.resolve(args.dataset or "names"), progress=say)
     settings = resolve([args.values, dataset_values(dataset.defaults, dataset.name)], engine.CONFIG, folder.dtypes)
     return training.start(engine, settings, dataset, Path(), Path(folder.checkpoint))

@@ -11,27 +11,23 @@ Two formats hold the same content, and the file's suffix says which:
 A file may come from anyone, so nothing in it is believed before it is checked, and reading one never runs code.
 """
 
-import contextlib
-import glob
 import hashlib
 import json
 import math
-import os
 import stat
 import sys
-import time
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from . import files
 from .errors import RunError, UserError
 
 FORMAT_VERSION = 1
 MAX_FILE_BYTES = 2**30
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
-STALE_SECONDS = 60  # a temporary file untouched for this long belongs to a save that was killed
 
 # Config's fields: type, smallest and largest value. Sizes are bounded so that a hostile file cannot ask for more memory
 # than a machine has.
@@ -101,7 +97,8 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     except (_InvalidError, RecursionError, MemoryError) as error:
         raise RunError(f"checkpoint {path} was not written: {_reason(error)}; an earlier one is unchanged") from None
     try:
-        _write_whole(path, data)
+        with files.replacing(path) as file:
+            file.write(data)
     except OSError as error:
         raise RunError(
             f"checkpoint {path} could not be written: {error.strerror or error}; an earlier one is unchanged;"
@@ -128,21 +125,12 @@ def load(path: Path) -> Checkpoint:
 
 
 def describe_mismatch(checkpoint_config: dict[str, Any], wanted: dict[str, Any]) -> str | None:
-    """Say how a checkpoint's model differs from the one asked for, or None when it does not.
-
-    Compares n_layer, n_embd, n_head, block_size and `chars` (the vocabulary), each where both dicts have it.
-    """
-    shared = checkpoint_config.keys() & wanted.keys()
+    """Say how a checkpoint's model differs from what was asked for of its shape, or None when it does not."""
     differences = [
         f"{name} is {checkpoint_config[name]} in the checkpoint, {wanted[name]} asked for"
         for name in ("n_layer", "n_embd", "n_head", "block_size")
-        if name in shared and checkpoint_config[name] != wanted[name]
+        if name in wanted and checkpoint_config[name] != wanted[name]
     ]
-    if "chars" in shared:
-        ours, theirs = set(checkpoint_config["chars"]), set(wanted["chars"])
-        for who, chars in (("only the checkpoint's", ours - theirs), ("only the wanted", theirs - ours)):
-            if chars:
-                differences.append(f"{who} vocabulary has {_show(sorted(chars)[:5])} ({len(chars)} characters)")
     return "; ".join(differences) or None
 
 
@@ -182,45 +170,6 @@ def _read_file(path: Path) -> bytes:
         raise UserError(f"no checkpoint at {path}; {advice}") from None
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
         raise UserError(f"checkpoint {path} cannot be read: {error}; {advice}") from None
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Put `data` at `path` so that after a crash at any moment the old bytes or the new ones are there."""
-    _remove_stale_temporaries(path)
-    # os.urandom, because the random module's generator is part of the run.
-    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:  # Ctrl-C too
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    _sync_folder(path.parent)
-
-
-def _remove_stale_temporaries(path: Path) -> None:
-    """Remove what killed saves of this path left behind, but not the file of a save now under way elsewhere."""
-    pattern = f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}.tmp"
-    for temporary in path.parent.glob(pattern):
-        with contextlib.suppress(OSError):
-            if time.time() - temporary.stat().st_mtime > STALE_SECONDS:
-                temporary.unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut. Where a folder cannot be synced, the file is whole all the same."""
-    if os.name != "posix":
-        return
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 # Writing the two formats

@@ -1,7 +1,5 @@
 """The program behind every folder's main.py."""
 
-import contextlib
-import importlib
 import os
 import signal
 import sys
@@ -11,10 +9,14 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from . import datasets, flags
+from . import datasets, files, flags
+from .console import say, shown
 from .contract import Engine, Folder
+from .engines import load_engine
 from .errors import RunError, UserError
 from .settings import OPTIONS, ConfigFile, Settings, dataset_values, parse_table, read_config_file, resolve
+
+OUT_OF_MEMORY = "out of memory; use a smaller model (--n-embd, --n-layer, --block-size) or --batch-size"
 
 
 def main(folder: Folder, argv: list[str] | None = None) -> int:
@@ -62,7 +64,7 @@ def attempt(program: str, command: Callable[[], int]) -> int:
         say("interrupted; a checkpoint that was saved before is whole", program)
         return 130
     except MemoryError:
-        say("out of memory; use a smaller model (--n-embd, --n-layer, --block-size) or --batch-size", program)
+        say(OUT_OF_MEMORY, program)
         return 1
     except OSError as error:  # of standard output: whoever opens a file reports that file's errors
         return lost_output(error, program)
@@ -73,11 +75,6 @@ def attempt(program: str, command: Callable[[], int]) -> int:
         return 1
 
 
-def say(message: str, program: str = "main.py") -> None:
-    """Print one line on standard error."""
-    print(f"{program}: " + " ".join(message.split()), file=sys.stderr, flush=True)
-
-
 def dispatch(folder: Folder, argv: list[str]) -> int:
     args = flags.parse(folder, argv)
     if args.command == "sample":
@@ -85,31 +82,11 @@ def dispatch(folder: Folder, argv: list[str]) -> int:
     if args.command == "bench":
         from . import bench
 
-        return bench.command(folder, args, load_engine)
+        return bench.command(folder, args)
     if args.list:
         print_list()
         return 0
     return train_command(folder, args)
-
-
-def load_engine(folder: Folder, args: Namespace) -> Engine:
-    """Import the folder's engine, and with it its framework: only now, when there is something to compute."""
-    module = dict(folder.backends)[getattr(args, "backend", folder.backends[0][0])]
-    if getattr(args, "compile", False):
-        module = folder.compiled
-    if str(folder.path) not in sys.path:
-        sys.path.insert(0, str(folder.path))
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise UserError(missing_module(folder, args, error.name or "")) from error
-
-
-def missing_module(folder: Folder, args: Namespace, name: str) -> str:
-    backend = getattr(args, "backend", None)
-    if backend and backend != folder.backends[0][0]:
-        return f"--backend {backend} needs the package {name}; get it with `uv sync --extra {backend}` in {folder.name}"
-    return f"the package {name} is not installed; run `uv run python main.py` in {folder.name}, which installs it"
 
 
 def print_list() -> None:
@@ -170,7 +147,9 @@ def train_several(folder: Folder, engine: Engine, args: Namespace, file: ConfigF
             try:
                 folders.append(train_one(folder, engine, args, file, name))
             except (UserError, RunError) as error:
-                failures.append((name, error))
+                failures.append((name, error.with_traceback(None)))  # which would keep the failed run's memory
+            except MemoryError:
+                failures.append((name, RunError(OUT_OF_MEMORY)))
         if folders and not args.no_plot:
             draw_datasets(args, folders)
     finally:  # after Ctrl-C too
@@ -184,7 +163,7 @@ def draw_datasets(args: Namespace, folders: list[Path]) -> None:
 
     if plots.available():
         path = args.out / "all_losses.png"
-        runs = [(run_folder.parent.name, metrics.read(run_folder)) for run_folder in folders]
+        runs = [(run_folder.parent.name, metrics.read_curve(run_folder)) for run_folder in folders]
         plots.draw_overlay(path, runs, f"{folders[0].name}: all datasets")
         tell(args, f"all losses: {shown(path)}")
 
@@ -199,11 +178,12 @@ def train_one(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile,
     run = begin(folder, engine, args, file, dataset, run_folder)
     check_sampler(run)  # a prompt that cannot be honoured is known before hours of training, not after
     training.write_config(run, folder.name, flags.computed_by(folder, args))
-    kept = kept_records(args, run)
-    live = open_live_plot(args, run, kept)
+    live = open_live_plot(args, run)
     announce(args, run)
     progress = make_progress(run.config.num_steps, run.step, args.log_every, args.quiet)
-    writer = metrics.Writer(run_folder, kept)
+    writer = metrics.Writer(run_folder, kept_records(args, run))
+    if live:
+        live.update(metrics.each(run_folder))
     try:
         training.train(run, writer, progress, args.save_every, args.stop_at, live.update if live else lambda r: None)
     except training.Interrupted:
@@ -268,7 +248,7 @@ def resumed_settings(
     return resolve(layers, engine.CONFIG, folder.dtypes)
 
 
-def kept_records(args: Namespace, run: Any) -> list[dict]:
+def kept_records(args: Namespace, run: Any) -> Iterable[dict]:
     """The metrics of the steps before a resumed run's first, from beside the checkpoint that it goes on from.
 
     They must end where it was saved, with the same smoothed loss: else a later run has written over them, and was
@@ -277,19 +257,17 @@ def kept_records(args: Namespace, run: Any) -> list[dict]:
     from . import metrics
 
     source = args.checkpoint.parent if args.checkpoint else run.folder
-    records = metrics.read(source, run.step) if run.step else []
-    belongs = records and (records[-1]["step"], records[-1].get("ema")) == (run.step, run.ema)
-    return records if belongs else []
+    last = metrics.last(source, run.step) if run.step else None
+    belongs = last is not None and (last["step"], last.get("ema")) == (run.step, run.ema)
+    return metrics.each(source, run.step) if belongs else ()
 
 
-def open_live_plot(args: Namespace, run: Any, kept: list[dict]) -> Any:
+def open_live_plot(args: Namespace, run: Any) -> Any:
     if not args.live_plot:
         return None
     from . import plots
 
-    live = plots.LivePlot(f"{run.data.dataset.name}, {run.folder.name}")
-    live.update(list(kept))
-    return live
+    return plots.LivePlot(f"{run.data.dataset.name}, {run.folder.name}")
 
 
 def announce(args: Namespace, run: Any) -> None:
@@ -308,35 +286,28 @@ def finish(args: Namespace, run: Any) -> None:
     from . import metrics
     from .progress import short, sparkline
 
-    records = metrics.read(run.folder)
-    if records:
-        course = sparkline([record["loss"] for record in records])
-        tell(args, f"loss {course} {short(records[0]['ema'])} to {short(records[-1]['ema'])} (smoothed)")
+    curve = metrics.read_curve(run.folder)
+    if curve:
+        course = sparkline(curve.losses)
+        tell(args, f"loss {course} {short(curve.emas[0])} to {short(curve.emas[-1])} (smoothed)")
     if run.step < run.config.num_steps:
         tell(args, f"stopped at step {run.step} of {run.config.num_steps}; go on with --resume")
         return
     samples = print_samples(args, new_sampler(run))
-    keep_samples(run.folder / "samples.txt", samples)
+    files.write_text(run.folder / "samples.txt", "".join(sample + "\n" for sample in samples))
     if not args.no_plot:
-        draw_pictures(args, run, records)
+        draw_pictures(args, run, curve)
     tell(args, f"checkpoint, samples and metrics: {shown(run.folder)}")
 
 
-def draw_pictures(args: Namespace, run: Any, records: list[dict]) -> None:
+def draw_pictures(args: Namespace, run: Any, curve: Any) -> None:
     from . import plots
 
     if not plots.available():
         tell(args, plots.MISSING)
         return
-    plots.draw_loss(run.folder / "loss.png", records, f"{run.data.dataset.name}, {run.folder.name}")
+    plots.draw_loss(run.folder / "loss.png", curve, f"{run.data.dataset.name}, {run.folder.name}")
     plots.draw_folders(run.folder.parent)
-
-
-def shown(path: Path) -> str:
-    """A path as short as it can be written from here."""
-    with contextlib.suppress(ValueError):
-        return os.path.relpath(path)
-    return str(path)
 
 
 def tell(args: Namespace, message: str) -> None:
@@ -371,12 +342,6 @@ def print_samples(args: Namespace, sampler: Any) -> list[str]:
         samples.append("".join(pieces))
         print("" if live else samples[-1], flush=True)
     return samples
-
-
-def keep_samples(path: Path, samples: list[str]) -> None:
-    from .training import write_text
-
-    write_text(path, "".join(sample + "\n" for sample in samples))
 
 
 def sample_command(folder: Folder, args: Namespace) -> int:

@@ -13,8 +13,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from . import cli, datasets, metrics, plots
+from . import datasets, metrics, plots
 from .bench import significant
+from .console import shown
 from .errors import UserError
 from .paths import ROOT, RUNS
 
@@ -58,7 +59,7 @@ def command(args: Namespace) -> int:
     folder = dataset_folder(args)
     runs = read_runs(folder)
     if not runs:
-        raise UserError(f"no runs of {folder.name} in {cli.shown(args.out)}; make one: {train_command(args, [])}")
+        raise UserError(f"no runs of {folder.name} in {shown(args.out)}; make one: {train_command(args, [])}")
     reference = next((run for run in runs if run.name == REFERENCE), runs[0])
     differences = {run.name: compare(run, reference) for run in runs if run is not reference}
     settings = {run.name: differing_settings(run, reference) for run in runs if run is not reference}
@@ -188,4 +189,4 @@ def draw(folder: Path, runs: list[Run]) -> None:
     if not plots.available():
         print("no picture: matplotlib is not installed here")
         return
-    print(f"picture: {cli.shown(plots.draw_folders(folder))}")
+    print(f"picture: {shown(plots.draw_folders(folder))}")

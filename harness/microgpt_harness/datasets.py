@@ -17,6 +17,7 @@ import re
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 
+from . import files
 from .downloads import Progress, Unavailable, download
 from .errors import RunError, UserError
 from .paths import DATA
@@ -450,15 +451,11 @@ def _fault(entry: Entry, data: bytes) -> str | None:
 def _keep(entry: Entry, data: bytes) -> None:
     """Write into the cache: whole under its name, or not at all. Two processes may do so at the same time."""
     path = cache_folder() / entry.file
-    temporary = path.with_name(f".{entry.file}.{os.getpid()}.{os.urandom(4).hex()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        with files.replacing(path) as file:
+            file.write(data)
     except OSError as error:
         raise RunError(
             f"{path}: cannot be written: {error.strerror}; free some space, or set MICROGPT_CACHE to another folder"
         ) from error
-    finally:
-        if _exists(temporary):
-            temporary.unlink()

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from . import metrics
+from . import files, metrics
 from .errors import RunError, UserError
+from .metrics import Curve
 
 MISSING = "no pictures: matplotlib is not installed (the line of blocks above shows the loss)"
 # Colours that a colour-blind reader can tell apart (Okabe & Ito 2008), and markers for a print in grey.
@@ -21,45 +22,43 @@ def available() -> bool:
     return importlib.util.find_spec("matplotlib") is not None
 
 
-def draw_loss(path: Path, records: list[dict], title: str) -> None:
+def draw_loss(path: Path, curve: Curve, title: str) -> None:
     """Draw one run: each step's loss, its smoothed course, and the validation loss."""
     figure, axes = new_figure(title)
-    plot_run(axes, records)
+    plot_run(axes, curve)
     save(figure, path)
 
 
-def plot_run(axes, records: list[dict]) -> None:
-    steps = [record["step"] for record in records]
-    axes.plot(steps, [r["loss"] for r in records], color="0.75", linewidth=0.8, label="loss of the step's batch")
-    axes.plot(steps, [r["ema"] for r in records], color="black", linewidth=1.8, label="smoothed (EMA)")
-    validated = [r for r in records if "val_loss" in r]
-    if validated:
-        points = [r["step"] for r in validated], [r["val_loss"] for r in validated]
+def plot_run(axes, curve: Curve) -> None:
+    axes.plot(curve.steps, curve.losses, color="0.75", linewidth=0.8, label="loss of the step's batch")
+    axes.plot(curve.steps, curve.emas, color="black", linewidth=1.8, label="smoothed (EMA)")
+    if curve.val_steps:
+        points = curve.val_steps, curve.val_losses
         axes.plot(*points, color="tab:red", linestyle="--", marker="o", markersize=5, label="held-out documents")
     axes.legend(frameon=False)
 
 
-def draw_overlay(path: Path, runs: Iterable[tuple[str, list[dict]]], title: str) -> None:
-    """Draw the smoothed losses of several runs over one another: `runs` gives each one's name and records."""
+def draw_overlay(path: Path, runs: Iterable[tuple[str, Curve]], title: str) -> None:
+    """Draw the smoothed losses of several runs over one another: `runs` gives each one's name and curve."""
     figure, axes = new_figure(title)
     plot_overlay(axes, list(runs))
     save(figure, path)
 
 
-def plot_overlay(axes, runs: list[tuple[str, list[dict]]]) -> None:
+def plot_overlay(axes, runs: list[tuple[str, Curve]]) -> None:
     """Runs that agree lie on top of each other: markers that take turns along the line show that all are there."""
-    for i, (name, records) in enumerate(runs):
-        steps, losses = [r["step"] for r in records], [r["ema"] for r in records]
+    for i, (name, curve) in enumerate(runs):
         turn = MARKER_DISTANCE * (i + 0.5) / len(runs)
         look = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "markersize": 7}
-        axes.plot(steps, losses, **look, markevery=(turn, MARKER_DISTANCE), linewidth=1.6, label=name)
+        axes.plot(curve.steps, curve.emas, **look, markevery=(turn, MARKER_DISTANCE), linewidth=1.6, label=name)
     axes.set_ylabel("smoothed loss (nats per character)")
     axes.legend(frameon=False)
 
 
 def draw_folders(dataset_folder: Path) -> Path | None:
     """Overlay all folders' runs of one dataset as losses.png. None if there are fewer than two."""
-    runs = [(folder.name, records) for folder in sorted(dataset_folder.glob("*/")) if (records := metrics.read(folder))]
+    found = ((folder.name, metrics.read_curve(folder)) for folder in sorted(dataset_folder.glob("*/")))
+    runs = [(name, curve) for name, curve in found if curve]
     if len(runs) < 2:
         return None
     path = dataset_folder / "losses.png"
@@ -84,10 +83,9 @@ def dress(axes, title: str) -> None:
 
 
 def save(figure, path: Path) -> None:
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.png")
     try:
-        figure.savefig(temporary, dpi=120)
-        temporary.replace(path)
+        with files.replacing(path) as file:
+            figure.savefig(file, dpi=120, format="png")
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror}") from None
 
@@ -103,7 +101,7 @@ class LivePlot:
         import matplotlib
         from matplotlib import pyplot
 
-        self.pyplot, self.records, self.title = pyplot, [], title
+        self.pyplot, self.curve, self.title = pyplot, Curve(), title
         try:
             self.figure, self.axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
         except Exception as error:  # every window system fails in a way of its own
@@ -113,15 +111,15 @@ class LivePlot:
         pyplot.show(block=False)
         self.next_drawing = 0.0
 
-    def update(self, records: list[dict]) -> None:
+    def update(self, records: Iterable[dict]) -> None:
         import time
 
-        self.records += records
+        self.curve.add(records)
         began = time.monotonic()
         if began < self.next_drawing or not self.pyplot.fignum_exists(self.figure.number):
             return
         self.axes.clear()
-        plot_run(self.axes, self.records)
+        plot_run(self.axes, self.curve)
         dress(self.axes, self.title)
         self.figure.canvas.draw_idle()
         self.figure.canvas.flush_events()

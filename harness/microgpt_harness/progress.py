@@ -4,6 +4,7 @@ import importlib.util
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Protocol
 
@@ -123,7 +124,7 @@ def speed(rate: float) -> str:
     return f"{rate:.1f}" if rate < 100 else f"{rate:.0f}"
 
 
-def sparkline(values: list[float], width: int = 40) -> str:
+def sparkline(values: Sequence[float], width: int = 40) -> str:
     """Return the course of the values as one line of at most `width` characters, each the mean of its stretch."""
     if not values:
         return ""

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from . import bench, cli, plots
+from . import bench, files, plots
+from .console import say, shown
 from .errors import RunError, UserError
 from .paths import ROOT
 
@@ -183,13 +184,7 @@ class Results:
         kept = [r for r in self.records if (r.case, r.machine) != (record.case, record.machine)]
         self.records = [*kept, record]
         lines = ",\n".join(json.dumps(dataclasses.asdict(r), ensure_ascii=False) for r in self.records)
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
-            temporary.replace(self.path)
-        except OSError as error:
-            raise RunError(f"{self.path} cannot be written: {error.strerror}; choose a folder with --out") from None
+        files.write_text(self.path, f"[\n{lines}\n]\n")
 
 
 def keep_previous(path: Path) -> None:
@@ -223,8 +218,8 @@ def command(args: Namespace, runner: Runner) -> int:
         cases, lost = all_cases(args, runner)
         measure_all(cases, results, machine, args.limit, runner)
     except KeyboardInterrupt:
-        kept = f"{len(results.records)} results are in {cli.shown(results.path)}"
-        cli.say(f"interrupted; {kept}; the same command goes on from there", "microgpt")
+        kept = f"{len(results.records)} results are in {shown(results.path)}"
+        say(f"interrupted; {kept}; the same command goes on from there", "microgpt")
         return 130
     records = [record for case in cases if (record := results.find(case, machine))]
     report(records, args.out / "bench")
@@ -239,7 +234,7 @@ def all_cases(args: Namespace, runner: Runner) -> tuple[dict[Case, bool], bool]:
         try:
             backends = runner.backends(folder)
         except RunError as error:
-            cli.say(f"{folder} is left out: {error}", "microgpt")
+            say(f"{folder} is left out: {error}", "microgpt")
             lost = True
             continue
         for backend in backends:
@@ -384,4 +379,4 @@ def draw(measured: list[Record], folder: Path) -> None:
         scaling_plots.draw_model_sizes(folder / "step_by_model_size.png", points),
         scaling_plots.draw_batch_sizes(folder / "step_by_batch_size.png", points),
     ):
-        print(f"picture: {cli.shown(path)}")
+        print(f"picture: {shown(path)}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from . import checkpoint, metrics
+from . import checkpoint, files, metrics
 from .batches import TrainingData, prepare
 from .checkpoint import Checkpoint
 from .contract import Engine
@@ -105,15 +105,7 @@ def write_config(run: Run, folder_name: str, computed_by: dict[str, Any]) -> Non
         "config": config,
         **settings,
     }
-    write_text(run.folder / "config.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_text(path: Path, content: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"{path} cannot be written: {error.strerror}; choose a folder with --out") from None
+    files.write_text(run.folder / "config.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def count_params(config: Any, vocab_size: int) -> int:
@@ -254,7 +246,8 @@ def sampling_settings(settings: Settings) -> dict[str, Any]:
 
 def keep_previous(path: Path) -> None:
     try:
-        shutil.copyfile(path, path.with_name(f"previous{path.suffix}"))
+        with path.open("rb") as source, files.replacing(path.with_name(f"previous{path.suffix}")) as file:
+            shutil.copyfileobj(source, file)
     except OSError as error:
         raise RunError(f"{path} could not be copied: {error.strerror}; it is unchanged") from None
 
