@@ -11,12 +11,7 @@ from dataclasses import dataclass
 from operator import mul
 from pathlib import Path
 
-try:
-    from math import sumprod
-except ImportError:  # before Python 3.12
-
-    def sumprod(a, b):
-        return sum(map(mul, a, b))
+sumprod = getattr(math, "sumprod", lambda a, b: sum(map(mul, a, b)))  # Python 3.12 and later have it ready-made
 
 
 # %% Data
