@@ -2,7 +2,7 @@
 
 import mlx.core as mx
 import numpy as np
-from microgpt import CONFIG, State, Tokenizer, gpt, init_params, loss_fn, pad, train_step, unflatten
+from microgpt import CONFIG, State, Tokenizer, gpt, init_params, loss_fn, train_step, unflatten
 
 __all__ = ["CONFIG", "Tokenizer", "evaluate", "export_state", "init_params", "make_state", "next_logits", "train_steps"]
 
@@ -38,7 +38,7 @@ def train_steps(state, batches, config):
 
 
 def evaluate(state, batch, config):
-    return loss_fn(state.weights, *pad(batch, state.weights.dtype), state.shapes, config).item()
+    return loss_fn(state.weights, batch, state.shapes, config).item()
 
 
 def next_logits(state, tokens, config):

@@ -9,7 +9,7 @@ import shutil
 import engine
 import mlx.core as mx
 from engine import CONFIG, Tokenizer, evaluate, export_state, init_params, next_logits
-from microgpt import adam_step, loss_and_grads, pad
+from microgpt import adam_step, cross_entropy, gpt, pad, unflatten
 
 __all__ = ["CONFIG", "Tokenizer", "evaluate", "export_state", "init_params", "make_state", "next_logits", "train_steps"]
 
@@ -19,10 +19,10 @@ def make_state(config, *args, **kwargs):
     if mx.default_device() == mx.cpu and not shutil.which("g++"):
         raise ValueError("--compile needs the C++ compiler g++ on the CPU; install it or leave the flag out")
 
-    def of_arrays(weights, tokens, targets, shares):  # what is no array stays as it is: mx.compile traces with it
-        return loss_and_grads(weights, tokens, targets, shares, state.shapes, config)
+    def loss_of_arrays(weights, tokens, targets, shares):  # all else is the same at every step
+        return cross_entropy(gpt(unflatten(weights, state.shapes), tokens, config), targets, shares)
 
-    state.loss_and_grads = mx.compile(of_arrays)
+    state.loss_and_grads = mx.compile(mx.value_and_grad(loss_of_arrays))
     return state
 
 

@@ -152,15 +152,20 @@ def pad(batch, dtype):
     return tokens, targets, mx.array([[(t < len(doc) - 1) / n_tokens] for doc in batch for t in range(T)], dtype)
 
 
-def loss_fn(weights, tokens, targets, shares, shapes, config):
-    """Return the mean cross-entropy, -log softmax(logits)[target], over the real tokens of a padded batch."""
-    logits = gpt(unflatten(weights, shapes), tokens, config)
-    losses = logsumexp(logits) - mx.take_along_axis(logits, targets, axis=-1)  # (B·T, 1)
+def cross_entropy(logits, targets, shares):
+    """Return the sum of -log softmax(logits)[target], (B·T, 1), each multiplied by its share."""
+    losses = logsumexp(logits) - mx.take_along_axis(logits, targets, axis=-1)
     return (losses * shares).sum()
 
 
+def loss_fn(weights, batch, shapes, config):
+    """Return the mean cross-entropy over the tokens of a batch."""
+    tokens, targets, shares = pad(batch, weights.dtype)
+    return cross_entropy(gpt(unflatten(weights, shapes), tokens, config), targets, shares)
+
+
 # %% Gradients
-loss_and_grads = mx.value_and_grad(loss_fn)  # a new function, of the same arguments: loss and d loss / d weights
+loss_and_grads = mx.value_and_grad(loss_fn)  # a new function: (weights, batch, …) -> loss, d loss / d weights
 
 
 # %% Optimizer
@@ -203,7 +208,7 @@ CONFIG = Config()
 
 def train_step(state, batch, config):
     """Take one step on a batch and return the mean loss over its tokens before the step, perhaps not yet computed."""
-    loss, grads = loss_and_grads(state.weights, *pad(batch, state.weights.dtype), state.shapes, config)
+    loss, grads = loss_and_grads(state.weights, batch, state.shapes, config)
     adam_step(state, grads, config)
     mx.async_eval(loss, state.weights, state.adam_m, state.adam_v)  # computed while the next step is being described
     return loss

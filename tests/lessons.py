@@ -179,8 +179,7 @@ def mlx_logits(microgpt, state, batch, config):
 
 
 def mlx_loss_and_grads(microgpt, state, batch, config):
-    padded = microgpt.pad(batch, state.weights.dtype)
-    loss, grads = microgpt.loss_and_grads(state.weights, *padded, state.shapes, config)
+    loss, grads = microgpt.loss_and_grads(state.weights, batch, state.shapes, config)
     return loss.item(), {name: np.array(grad) for name, grad in microgpt.unflatten(grads, state.shapes).items()}
 
 
