@@ -122,7 +122,7 @@ def block(x, params, layer, config):
 
 def gpt(params, tokens, config):
     """Return logits (T, V): after each of the T tokens, a score for every token that may come next."""
-    tape.clear()  # a new computation begins; what backward() wants to know of the one before, it must have asked by now
+    tape.clear()  # a new computation begins: backward() must be done with the one before
     tok_emb, pos_emb = [params["wte"][token] for token in tokens], params["wpe"]
     x = [rmsnorm(add_vectors(*embs)) for embs in zip(tok_emb, pos_emb)]
     for i in range(config.n_layer):
@@ -194,7 +194,7 @@ def dot(a, b):
 
 
 def backward(loss):
-    """Add d loss / d child to every child's grad by the chain rule, last node first, so each grad is whole in time."""
+    """Add d loss / d child to every child's grad, last node first: a node's grad is complete before it is passed on."""
     loss.grad = 1.0
     for node in reversed(tape):
         if grad := node.grad:  # a ReLU that is off passes nothing on

@@ -41,5 +41,5 @@ def next_logits(state, tokens, config):
     if state.sampled and state.sampled[0] == tokens[:-1]:
         start, past = len(tokens) - 1, state.sampled[1]
     logits, (_, *past, _) = gpt(state.params, tokens[start:], config, start, past)
-    state.sampled = tokens, past
+    state.sampled = list(tokens), past
     return logits[-1].tolist()

@@ -91,8 +91,8 @@ def rmsnorm(x):
 def attention(x, params, layer, config, past=None):
     """Let each position gather from itself and those before it (Vaswani et al. 2017)."""
     q, k, v = (split_heads(linear(x, params[f"{layer}.attn_{w}"]), config) for w in ("wq", "wk", "wv"))
-    if past:  # while sampling, what was saved for the tokens before x: their k and v are not computed again
-        k, v = np.concatenate([past[:2], (k, v)], axis=2)  # (H, S, D)
+    if past:  # while sampling: what this function saved for the tokens before x, keys and values first
+        k, v = (np.concatenate(parts, axis=1) for parts in zip(past[:2], (k, v)))  # (H, S, D)
     attn_scores = q @ k.transpose(0, 2, 1) * q.shape[2] ** -0.5  # (H, T, S): S = T, or more after a past
     attn_scores[:, *np.triu_indices(len(x), 1 + k.shape[1] - len(x), k.shape[1])] = -np.inf  # causal: nothing later
     attn_weights = softmax(attn_scores)
@@ -125,7 +125,7 @@ def block(x, params, layer, config, past=None):
 
 
 def gpt(params, tokens, config, start=0, past=None):
-    """Return logits (T, V): after each of the T tokens, the first at position `start`, a score for each next token."""
+    """Return logits (T, V): after each token, a score for every token that may come next. For past see generate."""
     tok_emb, pos_emb = params["wte"][tokens], params["wpe"][start : start + len(tokens)]
     x, scale = rmsnorm(tok_emb + pos_emb)
     saved = [(tokens, x, scale)]
@@ -172,8 +172,8 @@ def attention_backward(dout, saved, params, grads, layer, config):
     dattn_scores = softmax_backward(dattn_weights, attn_weights) * q.shape[2] ** -0.5
     dq, dk = dattn_scores @ k, dattn_scores.transpose(0, 2, 1) @ q
     dv = attn_weights.transpose(0, 2, 1) @ dattn_out
-    shares = (("wq", merge_heads(dq)), ("wk", merge_heads(dk)), ("wv", merge_heads(dv)))
-    return sum(linear_backward(dy, x, params[f"{layer}.attn_{w}"], grads[f"{layer}.attn_{w}"]) for w, dy in shares)
+    dys = (("wq", merge_heads(dq)), ("wk", merge_heads(dk)), ("wv", merge_heads(dv)))  # of three products with one x
+    return sum(linear_backward(dy, x, params[f"{layer}.attn_{w}"], grads[f"{layer}.attn_{w}"]) for w, dy in dys)
 
 
 def mlp_backward(dout, saved, params, grads, layer):
@@ -259,7 +259,7 @@ def generate(state, bos, rng, config):
     """Return tokens drawn one by one, each by the probabilities that those before it give, until BOS or block_size."""
     tokens, past = [bos], None
     while len(tokens) <= config.block_size:
-        logits, (_, *past, _) = gpt(state.params, tokens[-1:], config, len(tokens) - 1, past)
+        logits, (_, *past, _) = gpt(state.params, tokens[-1:], config, len(tokens) - 1, past)  # past: the blocks' saved
         probs = softmax(logits[-1] / config.temperature)
         token = rng.choices(range(len(probs)), weights=probs.tolist())[0]
         if token == bos:

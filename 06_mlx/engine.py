@@ -12,7 +12,10 @@ def make_state(config, params, adam_m=None, adam_v=None, step=0, dtype="float32"
     dtype = getattr(mx, dtype)
     state = State(params, dtype)
     if adam_m:
-        state.adam_m, state.adam_v = (State(moment, dtype).weights for moment in (adam_m, adam_v))
+        moments = (
+            {name: moment[name] for name in params} for moment in (adam_m, adam_v)
+        )  # in the order of the weights
+        state.adam_m, state.adam_v = (State(moment, dtype).weights for moment in moments)
     state.step = step
     return state
 

@@ -1,7 +1,7 @@
 """`--compile`: the same engine, its loss and gradients traced once and fused by mx.compile.
 
-On the CPU that needs a C++ compiler (g++) and takes seconds before the first step, but only the first time: MLX keeps
-what was compiled in the system's folder for temporary files.
+On the CPU that needs a C++ compiler (g++) and takes seconds before the first step, but only the first time for a model
+of that shape: MLX keeps what was compiled in the system's folder for temporary files.
 """
 
 import shutil

@@ -147,14 +147,15 @@ def pad(batch, dtype):
     T = max(len(doc) for doc in batch) - 1
     n_tokens = sum(len(doc) - 1 for doc in batch)
     padded = [doc + [0] * (T + 1 - len(doc)) for doc in batch]
-    tokens = mx.array([doc[:-1] for doc in padded])
-    targets = mx.array([[token] for doc in padded for token in doc[1:]])
-    return tokens, targets, mx.array([[(t < len(doc) - 1) / n_tokens] for doc in batch for t in range(T)], dtype)
+    tokens = [doc[:-1] for doc in padded]
+    targets = [[token] for doc in padded for token in doc[1:]]
+    shares = [[(t < len(doc) - 1) / n_tokens] for doc in batch for t in range(T)]  # 1 / n_tokens, and 0 for padding
+    return mx.array(tokens), mx.array(targets), mx.array(shares, dtype)
 
 
 def cross_entropy(logits, targets, shares):
-    """Return the sum of -log softmax(logits)[target], (B·T, 1), each multiplied by its share."""
-    losses = logsumexp(logits) - mx.take_along_axis(logits, targets, axis=-1)
+    """Return the sum of each target's loss times its share."""
+    losses = logsumexp(logits) - mx.take_along_axis(logits, targets, axis=-1)  # -log softmax(logits)[target], (B·T, 1)
     return (losses * shares).sum()
 
 

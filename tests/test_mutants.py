@@ -139,7 +139,7 @@ SAMPLING = {
 PAST = {
     "earlier tokens forgotten": [("past and past[i]", "None")],
     "another layer's past": [("past and past[i]", "past and past[0]")],
-    "past keys and values swapped": [("[past[:2], (k, v)]", "[past[1::-1], (k, v)]")],
+    "past keys and values swapped": [("zip(past[:2], (k, v))", "zip(past[1::-1], (k, v))")],
     "every token at position 0": [("len(tokens) - 1, past)", "0, past)")],
 }
 

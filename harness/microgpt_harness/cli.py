@@ -147,15 +147,15 @@ def train_several(folder: Folder, engine: Engine, args: Namespace, file: ConfigF
             try:
                 folders.append(train_one(folder, engine, args, file, name))
             except (UserError, RunError) as error:
-                failures.append((name, error.with_traceback(None)))  # which would keep the failed run's memory
+                failures.append((name, str(error), error.exit_code))
             except MemoryError:
-                failures.append((name, RunError(OUT_OF_MEMORY)))
+                failures.append((name, OUT_OF_MEMORY, RunError.exit_code))
         if folders and not args.no_plot:
             draw_datasets(args, folders)
     finally:  # after Ctrl-C too
-        for name, error in failures:
-            say(f"{name} failed: {error}")
-    return max((error.exit_code for _, error in failures), default=0)
+        for name, message, _ in failures:
+            say(f"{name} failed: {message}")
+    return max((exit_code for *_, exit_code in failures), default=0)
 
 
 def draw_datasets(args: Namespace, folders: list[Path]) -> None:

@@ -1,6 +1,7 @@
-"""How every file is written: whole or not at all. The bytes go into a temporary file beside it, which takes its place.
+"""How files are written: whole or not at all. The bytes go into a temporary file beside it, which takes its place.
 
 After a crash at any moment the old bytes or the new ones are there, and several processes may write the same file.
+Only metrics.jsonl grows while a run goes on: metrics.py reads it up to a line that was cut off.
 """
 
 import contextlib

@@ -63,7 +63,8 @@ def read_curve(folder: Path) -> Curve:
 def parse(line: str) -> dict | None:
     try:
         record = json.loads(line)
-        return record if isinstance(record["step"], int) and isinstance(record["loss"], float) else None
+        numbers = isinstance(record["loss"], float) and isinstance(record["ema"], float)
+        return record if isinstance(record["step"], int) and numbers else None
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
 
