@@ -40,7 +40,8 @@ def test_curve_of_a_run(tmp_path):
     writer.write(records[5:])
     writer.close()
     assert metrics.read(tmp_path) == records
-    assert metrics.last(tmp_path, 6) == records[5] and metrics.last(tmp_path / "none", 6) is None
+    assert metrics.belongs(tmp_path, 6, records[5]["ema"]) and not metrics.belongs(tmp_path, 6, records[6]["ema"])
+    assert not metrics.belongs(tmp_path, 9, records[7]["ema"]) and not metrics.belongs(tmp_path / "none", 6, None)
     curve = metrics.read_curve(tmp_path)
     assert list(curve.steps) == list(range(1, 9)) and len(curve) == 8
     assert list(curve.losses) == [r["loss"] for r in records] and list(curve.emas) == [r["ema"] for r in records]

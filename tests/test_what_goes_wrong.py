@@ -7,13 +7,18 @@ import contextlib
 import json
 import os
 import resource
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 from microgpt_harness import checkpoint, metrics
+from microgpt_harness.contract import Folder
+from microgpt_harness.engines import load_engine
 from program import (
     DEADLINE,
     MIRROR,
@@ -301,8 +306,44 @@ def test_checkpoint_of_other_data(tmp_path, trained):
     fails(NUMPY, "--dataset", file, "--checkpoint", checkpoint_of(trained), "--out", tmp_path, says=says)
 
 
+def test_file_that_changed_since(tmp_path):
+    file = write(tmp_path / "letters.txt", "abc\nbcd\n" * 20)
+    options = ("--dataset", file, "--steps", 3, "--out", tmp_path, *SHORT)
+    run(NUMPY, *options)
+    write(file, "abc\nbcd\n" * 21)
+    fails(NUMPY, *options, "--resume", says=("letters", "changed", "without --resume"))
+
+
+def test_two_datasets_for_one_folder(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "words.txt", "abc\nbcd\n" * 20)
+    a, b = (str(tmp_path / folder / "words.txt") for folder in ("a", "b"))
+    fails(NUMPY, "--dataset", a, "names", b, "--out", tmp_path / "out", says=(a, b, "runs/words"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_mode_of_a_dataset_that_has_its_own(tmp_path):
+    file = write(tmp_path / "scenario.toml", '[data]\ndataset = "names"\nmode = "stream"\n')
+    fails(NUMPY, "--config", file, "--steps", 3, "--out", tmp_path, says=("scenario.toml", "mode", "names"))
+
+
+def test_the_command_that_is_advised_works_as_it_is_printed(tmp_path):
+    file = write(tmp_path / "my words.txt", "abc\nbcd\n" * 20)
+    line = fails(
+        NUMPY, "sample", "--dataset", file, "--out", tmp_path / "my out", says=("train first: uv run python ",)
+    )
+    advised = shlex.split(line.partition("train first: uv run python main.py ")[2])
+    run(NUMPY, *advised, "--steps", 3, *SHORT)
+    run(NUMPY, "sample", "--dataset", file, "--out", tmp_path / "my out")
+    file.unlink()
+    run(NUMPY, "sample", "--dataset", "my_words", "--out", tmp_path / "my out")  # by its folder, as `compare` has it
+    fails(NUMPY, "sample", "--dataset", "", "--out", tmp_path / "my out", says=("unknown dataset ''",))
+
+
 def test_checkpoint_that_is_further_than_asked(trained):
     before = checkpoint_of(trained).read_bytes()
+    fails(NUMPY, "--resume", "--out", trained, "--steps", 60, "--stop-at", 20, says=("30 steps", "--stop-at"))
     fails(NUMPY, "--resume", "--out", trained, "--steps", 20, says=("30 steps", "--steps"))
     fails(NUMPY, "--checkpoint", "a.json", "--dataset", "names", "pokemon", says=("--checkpoint", "one --dataset"))
     assert checkpoint_of(trained).read_bytes() == before
@@ -366,7 +407,8 @@ def test_no_file_is_written_over_in_place(out):
     for _ in range(2):
         run(NUMPY, "--out", out, "--steps", 4, "--n-samples", 1, "--quiet")
     paths = [path for path in folder.iterdir() if path.is_file()]
-    assert {path.stem for path in paths} == {"checkpoint", "previous", "config", "metrics", "samples", "loss"}
+    stems = {"checkpoint", "config", "metrics", "samples", "loss", "previous", "previous.config", "previous.metrics"}
+    assert {path.stem for path in paths} == stems
     before = {path.name: path.read_bytes() for path in paths}
     links = out / "links"
     links.mkdir()
@@ -374,7 +416,7 @@ def test_no_file_is_written_over_in_place(out):
         (links / path.name).hardlink_to(path)
     run(NUMPY, "--out", out, "--steps", 5, "--seed", 7, "--n-samples", 2, "--quiet")
     assert {path.name: path.read_bytes() for path in links.iterdir()} == before
-    assert all(path.read_bytes() != before[path.name] for path in paths if path.stem != "previous")
+    assert all(path.read_bytes() != before[path.name] for path in paths if not path.stem.startswith("previous"))
     assert {path.name for path in folder.iterdir()} == before.keys()  # and nothing is left beside them
 
 
@@ -427,6 +469,20 @@ def test_loss_that_is_not_finite_keeps_the_last_good_checkpoint(out):
     assert [record["step"] for record in metrics.read(path.parent)][:30] == list(range(1, 31))
 
 
+def test_run_that_fails_before_it_saves_leaves_the_one_before_whole(out):
+    """Its checkpoint, and what belongs to that: a later --resume finds all records again."""
+    path = checkpoint_of(out)
+    before = path.read_bytes()
+    for _ in range(2):  # the second finds the failed one's records, which belong to nothing
+        says = ("at step 2", "nothing was saved yet, and the checkpoint of the run before is kept", str(path))
+        fails(NUMPY, "--lr", 1e308, "--steps", 20, "--out", out, *SHORT, code=1, says=says)
+        assert path.read_bytes() == before and len(metrics.read(path.parent)) == 1
+    kept = json.loads((path.parent / "previous.config.json").read_text(encoding="utf-8"))
+    assert kept["config"]["num_steps"] == 30
+    run(NUMPY, "--resume", "--steps", 40, "--out", out, *SHORT)
+    assert [record["step"] for record in metrics.read(path.parent)] == list(range(1, 41))
+
+
 def test_weights_that_give_no_finite_scores(tmp_path):
     """One step's loss is finite, the weights after it are finite too, but not what is computed with them."""
     line = fails(NUMPY, "--lr", 1e300, "--steps", 1, "--out", tmp_path, *SHORT, code=1, says=("finite", "--lr"))
@@ -467,6 +523,39 @@ def test_second_ctrl_c_does_not_wait_for_the_step(tmp_path):
     for path in folder.glob("checkpoint.*"):
         checkpoint.load(path)
     assert not list(folder.glob("*.tmp"))
+
+
+def test_ctrl_c_in_a_long_step_says_what_it_waits_for(tmp_path):
+    slow = ("--out", tmp_path, "--batch-size", 400, "--n-embd", 32, "--log-every", 1)
+    with started(PYTHON, *slow, *SHORT) as process:
+        wait_for(process, "step    1 /")
+        process.send_signal(2)
+        assert "finishing this step" in process.stderr.readline()
+        process.send_signal(2)
+        result = end(process)
+    check(result, 130)
+    one_line(result, "interrupted", "nothing was saved yet")
+
+
+def test_ctrl_c_while_an_engine_is_imported(tmp_path, monkeypatch):
+    """A framework's C code may swallow the exception, or end in the middle of things."""
+    lines = "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\n    sum(range(10**6))\n"
+    write(tmp_path / "swallowing_engine.py", lines + "except KeyboardInterrupt:\n    pass\nimported = True\n")
+    folder = Folder(tmp_path, ("float64",), backends=(("default", "swallowing_engine"),))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(KeyboardInterrupt):
+        load_engine(folder, Namespace())
+    assert sys.modules.pop("swallowing_engine").imported
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_series_that_was_stopped_goes_on_with_what_had_not_begun(tmp_path):
+    a, b = (write(tmp_path / f"{name}.txt", "abc\nbcd\n" * 20) for name in "ab")
+    options = ("--steps", 6, "--out", tmp_path, *SHORT)
+    run(NUMPY, "--dataset", a, *options, "--stop-at", 3)
+    result = run(NUMPY, "--dataset", a, b, *options, "--resume")
+    assert "going on after step 3 of 6" in result.stdout
+    assert all(len(metrics.read(tmp_path / name / NUMPY)) == 6 for name in "ab")
 
 
 def test_ctrl_c_while_sampling(trained):

@@ -1,6 +1,7 @@
 """The program behind every folder's main.py."""
 
 import os
+import shlex
 import signal
 import sys
 from argparse import Namespace
@@ -14,6 +15,8 @@ from .console import say, shown
 from .contract import Engine, Folder
 from .engines import load_engine
 from .errors import RunError, UserError
+from .interrupts import held_back
+from .paths import RUNS
 from .settings import OPTIONS, ConfigFile, Settings, dataset_values, parse_table, read_config_file, resolve
 
 OUT_OF_MEMORY = "out of memory; use a smaller model (--n-embd, --n-layer, --block-size) or --batch-size"
@@ -61,7 +64,9 @@ def attempt(program: str, command: Callable[[], int]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient third one would only disturb the leaving
-        say("interrupted; a checkpoint that was saved before is whole", program)
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # the terminal has written ^C behind what was printed last
+        say("interrupted; what was saved before is whole", program)
         return 130
     except MemoryError:
         say(OUT_OF_MEMORY, program)
@@ -111,6 +116,9 @@ def train_command(folder: Folder, args: Namespace) -> int:
     named = chosen_datasets(args.dataset or list(file.datasets) or ["names"])
     if args.checkpoint and len(named) > 1:
         raise UserError("--checkpoint goes on with one run: name one --dataset")
+    check_run_folders(named)
+    if file.mode and not own_files(named):
+        raise UserError(f"--config {args.config}: mode is for a text file of your own; {named[0]} has its own mode")
     if args.live_plot:
         check_live_plot()
     engine = load_engine(folder, args)
@@ -138,6 +146,20 @@ def chosen_datasets(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(map(datasets.resolve, expanded)))
 
 
+def check_run_folders(named: list[str]) -> None:
+    """Raise UserError where two datasets would write into the same folder."""
+    taken: dict[str, str] = {}
+    for name in named:
+        other = taken.setdefault(dataset_folder(name), name)
+        if other != name:
+            where = f"runs/{dataset_folder(name)}"
+            raise UserError(f"{other} and {name} would both be kept in {where}; rename one, or train them one by one")
+
+
+def own_files(named: list[str]) -> list[str]:
+    return [name for name in named if name not in datasets.names()]
+
+
 def train_several(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile, named: list[str]) -> int:
     """Train in turn. One that fails does not stop the others; it is reported at the end."""
     failures, folders = [], []
@@ -145,7 +167,7 @@ def train_several(folder: Folder, engine: Engine, args: Namespace, file: ConfigF
         for name in named:
             tell(args, f"\n=== {name} ===")
             try:
-                folders.append(train_one(folder, engine, args, file, name))
+                folders.append(train_one(folder, engine, resuming_what_began(folder, args, name), file, name))
             except (UserError, RunError) as error:
                 failures.append((name, str(error), error.exit_code))
             except MemoryError:
@@ -156,6 +178,13 @@ def train_several(folder: Folder, engine: Engine, args: Namespace, file: ConfigF
         for name, message, _ in failures:
             say(f"{name} failed: {message}")
     return max((exit_code for *_, exit_code in failures), default=0)
+
+
+def resuming_what_began(folder: Folder, args: Namespace, name: str) -> Namespace:
+    """A series that was stopped has datasets whose turn had not come: with --resume they begin now."""
+    if not args.resume or (args.out / dataset_folder(name) / folder.name / folder.checkpoint).exists():
+        return args
+    return Namespace(**{**vars(args), "resume": False})
 
 
 def draw_datasets(args: Namespace, folders: list[Path]) -> None:
@@ -175,8 +204,10 @@ def train_one(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile,
 
     dataset = datasets.load(name, mode=own_mode(name, file), progress=lambda message: tell(args, message))
     run_folder = args.out / dataset.name / folder.name
-    run = begin(folder, engine, args, file, dataset, run_folder)
+    with held_back():  # JAX hooks into the garbage collector, where an exception would be swallowed
+        run = begin(folder, engine, args, file, name, dataset, run_folder)
     check_sampler(run)  # a prompt that cannot be honoured is known before hours of training, not after
+    training.keep_records(run)
     training.write_config(run, folder.name, flags.computed_by(folder, args))
     live = open_live_plot(args, run)
     announce(args, run)
@@ -190,6 +221,10 @@ def train_one(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile,
         progress.close()
         say(f"stopped after step {run.step} and saved; go on with --resume")
         raise SystemExit(130) from None
+    except KeyboardInterrupt:  # the second one
+        progress.close()
+        say(f"interrupted; {training.kept(run)}")
+        raise SystemExit(130) from None
     finally:
         progress.close()
         writer.close()
@@ -201,10 +236,12 @@ def train_one(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile,
 
 def own_mode(name: str, file: ConfigFile) -> str | None:
     """A scenario's mode is for a text file; a dataset of the registry has its own."""
-    return None if name in datasets.names() else file.mode
+    return file.mode if own_files([name]) else None
 
 
-def begin(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile, dataset: Any, run_folder: Path) -> Any:
+def begin(
+    folder: Folder, engine: Engine, args: Namespace, file: ConfigFile, name: str, dataset: Any, run_folder: Path
+) -> Any:
     """Return a new run, or one resumed from a checkpoint."""
     from . import training
 
@@ -214,10 +251,12 @@ def begin(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile, dat
         settings = resolve([*given, dataset_values(dataset.defaults, dataset.name)], engine.CONFIG, folder.dtypes)
         return training.start(engine, settings, dataset, run_folder, checkpoint_path)
     source = args.checkpoint or checkpoint_path
-    saved = load_checkpoint(source, f"train first, without --resume: uv run python main.py --dataset {dataset.name}")
+    saved = load_checkpoint(source, f"train first, without --resume: {training_command(args, name)}")
     settings = resumed_settings(folder, engine, given, dataset, saved, source)
     if settings.config.num_steps < saved.step:
         raise UserError(f"{source} has {saved.step} steps behind it already; --steps must be at least as many")
+    if args.stop_at and args.stop_at < saved.step:
+        raise UserError(f"{source} has {saved.step} steps behind it already; --stop-at must be at least as many")
     run = training.resume(engine, settings, dataset, run_folder, checkpoint_path, saved)
     if source.resolve() != checkpoint_path.resolve():
         run.saved_step = None
@@ -251,15 +290,16 @@ def resumed_settings(
 def kept_records(args: Namespace, run: Any) -> Iterable[dict]:
     """The metrics of the steps before a resumed run's first, from beside the checkpoint that it goes on from.
 
-    They must end where it was saved, with the same smoothed loss: else a later run has written over them, and was
-    killed before it saved anything.
+    They must end where it was saved, with the same smoothed loss: else a later run has written its own, and those that
+    belong to the checkpoint are kept as the previous ones.
     """
     from . import metrics
 
     source = args.checkpoint.parent if args.checkpoint else run.folder
-    last = metrics.last(source, run.step) if run.step else None
-    belongs = last is not None and (last["step"], last.get("ema")) == (run.step, run.ema)
-    return metrics.each(source, run.step) if belongs else ()
+    for name in (metrics.FILE, metrics.PREVIOUS):
+        if metrics.belongs(source, run.step, run.ema, name):
+            return metrics.each(source, run.step, name)
+    return ()
 
 
 def open_live_plot(args: Namespace, run: Any) -> Any:
@@ -350,9 +390,9 @@ def sample_command(folder: Folder, args: Namespace) -> int:
     from .training import make_state
 
     file = read_config_file(args.config) if args.config else ConfigFile()
-    name = args.dataset or next(iter(file.datasets), "names")
-    path = args.checkpoint or args.out / dataset_folder(name) / folder.name / folder.checkpoint
-    saved = load_checkpoint(path, f"train first: uv run python main.py --dataset {name}")
+    name = next(iter(file.datasets), "names") if args.dataset is None else args.dataset
+    path = args.checkpoint or args.out / trained_folder(args, name) / folder.name / folder.checkpoint
+    saved = load_checkpoint(path, f"train first: {training_command(args, name)}")
     engine = load_engine(folder, args)
     layers = [args.values, sampling_values(file), saved_settings(folder, saved, path)]
     settings = resolve(layers, engine.CONFIG, folder.dtypes)
@@ -369,6 +409,17 @@ def sampling_values(file: ConfigFile) -> dict[str, Any]:
     """What a scenario says of sampling; its model and training are the checkpoint's by now."""
     sampling = {option.name for option in OPTIONS if option.group == "sampling"}
     return {name: value for name, value in file.values.items() if name in sampling}
+
+
+def training_command(args: Namespace, name: str) -> str:
+    out = [] if args.out == RUNS else ["--out", str(args.out)]
+    return shlex.join(["uv", "run", "python", "main.py", "--dataset", name, *out])
+
+
+def trained_folder(args: Namespace, name: str) -> str:
+    """The folder of a run by the dataset's name or path, or by its own name, whoever has the file by now."""
+    is_folder = name not in ("", ".", "..") and Path(name).name == name and (args.out / name).is_dir()
+    return name if is_folder else dataset_folder(name)
 
 
 def dataset_folder(name: str) -> str:

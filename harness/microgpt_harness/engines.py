@@ -6,6 +6,7 @@ from argparse import Namespace
 
 from .contract import Engine, Folder
 from .errors import UserError
+from .interrupts import held_back
 
 
 def load_engine(folder: Folder, args: Namespace) -> Engine:
@@ -16,7 +17,8 @@ def load_engine(folder: Folder, args: Namespace) -> Engine:
     if str(folder.path) not in sys.path:
         sys.path.insert(0, str(folder.path))
     try:
-        return importlib.import_module(module)
+        with held_back():
+            return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise UserError(missing_module(folder, args, error.name or "")) from error
 

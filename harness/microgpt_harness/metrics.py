@@ -10,11 +10,12 @@ from . import files
 from .errors import RunError
 
 FILE = "metrics.jsonl"
+PREVIOUS = f"previous.{FILE}"  # of the run before, once a new one has begun in the same folder
 
 
-def each(folder: Path, last_step: int | None = None) -> Iterator[dict]:
+def each(folder: Path, last_step: int | None = None, name: str = FILE) -> Iterator[dict]:
     """Yield the records of a run up to a step, in order. A line cut off by a kill ends them."""
-    with contextlib.suppress(OSError), (folder / FILE).open(encoding="utf-8", errors="replace") as file:
+    with contextlib.suppress(OSError), (folder / name).open(encoding="utf-8", errors="replace") as file:
         for line in file:
             record = parse(line)
             if record is None or (last_step is not None and record["step"] > last_step):
@@ -27,12 +28,12 @@ def read(folder: Path) -> list[dict]:
     return list(each(folder))
 
 
-def last(folder: Path, last_step: int) -> dict | None:
-    """Return the record of a step, or of the last one before it."""
-    found = None
-    for record in each(folder, last_step):
-        found = record
-    return found
+def belongs(folder: Path, step: int, ema: float | None, name: str = FILE) -> bool:
+    """Say whether the records lead to a checkpoint of this step and smoothed loss, and not to another run's."""
+    last = None
+    for record in each(folder, step, name):
+        last = record
+    return last is not None and (last["step"], last["ema"]) == (step, ema)
 
 
 class Curve:

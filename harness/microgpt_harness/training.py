@@ -4,7 +4,6 @@ import dataclasses
 import json
 import math
 import shutil
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,12 +17,14 @@ from .checkpoint import Checkpoint
 from .contract import Engine
 from .datasets import Dataset
 from .errors import RunError, UserError
+from .interrupts import InterruptFlag
 from .progress import Progress
 from .settings import Settings
 
 EMA_DECAY = 0.98  # the smoothed loss looks back about 50 steps
 # The lessons draw their first weights as Python lists, and a checkpoint keeps three numbers a weight.
 MAX_WEIGHTS = 40_000_000
+CONFIG_FILE = "config.json"
 CALL_SECONDS = 0.1  # how long one call of the engine should last: short enough to watch and to interrupt
 MAX_STEPS_PER_CALL = 500
 
@@ -72,10 +73,10 @@ def resume(
     rng = Random(settings.config.seed)
     data = prepare(dataset, engine.Tokenizer, settings.config.block_size, rng)
     if data.tokenizer.chars != saved.chars or saved.dataset.get("sha256") != data.sha256:
-        raise UserError(
-            f"the checkpoint was trained on other data than {dataset.name} holds"
-            f" (it says {saved.dataset['name']!r}); name the same --dataset, or train anew without --resume"
-        )
+        what = f"other data than {dataset.name} holds (it says {saved.dataset['name']!r}); name the same --dataset"
+        if saved.dataset["name"] == dataset.name:
+            what = f"{dataset.name} before that file changed; bring it back as it was"
+        raise UserError(f"the checkpoint was trained on {what}, or train anew without --resume")
     rng.setstate(saved.rng_state)
     state = make_state(engine, settings, saved.params, saved.adam_m, saved.adam_v, saved.step)
     ema = saved.extra.get("ema")
@@ -105,7 +106,7 @@ def write_config(run: Run, folder_name: str, computed_by: dict[str, Any]) -> Non
         "config": config,
         **settings,
     }
-    files.write_text(run.folder / "config.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    files.write_text(run.folder / CONFIG_FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def count_params(config: Any, vocab_size: int) -> int:
@@ -186,15 +187,21 @@ def check_finite(run: Run, records: list[dict], writer: metrics.Writer) -> None:
     for i, record in enumerate(records):
         if not math.isfinite(record["loss"]):
             writer.write(records[:i])
-            raise RunError(diverged(run, record["loss"], record["step"]))
+            raise RunError(diverged(run, f"the loss is {record['loss']}", record["step"]))
 
 
-def diverged(run: Run, loss: float, step: int) -> str:
-    saved = "nothing was saved yet"
-    if run.saved_step is not None:
-        saved = f"the checkpoint of step {run.saved_step} is kept: {run.checkpoint_path}"
+def diverged(run: Run, what: str, step: int) -> str:
     advice = f"try a smaller --lr than {run.config.learning_rate:g}, or --clip-grad 1"
-    return f"the loss is {loss} at step {step}; {saved}; {advice}"
+    return f"{what} at step {step}; {kept(run)}; {advice}"
+
+
+def kept(run: Run) -> str:
+    """Say what is left of a run that ends here."""
+    if run.saved_step is not None:
+        return f"the checkpoint of step {run.saved_step} is kept: {run.checkpoint_path}"
+    if run.checkpoint_path.exists():
+        return f"nothing was saved yet, and the checkpoint of the run before is kept: {run.checkpoint_path}"
+    return "nothing was saved yet"
 
 
 def show(run: Run, progress: Progress, records: list[dict]) -> None:
@@ -244,28 +251,27 @@ def sampling_settings(settings: Settings) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def keep_previous(path: Path) -> None:
+def keep_records(run: Run) -> None:
+    """Before a new run writes its own: keep the metrics and the config that belong to the checkpoint which is there."""
+    if run.saved_step is not None or not run.checkpoint_path.exists():
+        return
     try:
-        with path.open("rb") as source, files.replacing(path.with_name(f"previous{path.suffix}")) as file:
+        saved = checkpoint.load(run.checkpoint_path)
+    except UserError:  # damaged: nothing can belong to it
+        return
+    if metrics.belongs(run.folder, saved.step, saved.extra.get("ema")):
+        for name in (metrics.FILE, CONFIG_FILE):
+            if (run.folder / name).exists():
+                copy(run.folder / name, run.folder / f"previous.{name}")
+
+
+def keep_previous(path: Path) -> None:
+    copy(path, path.with_name(f"previous{path.suffix}"))
+
+
+def copy(path: Path, to: Path) -> None:
+    try:
+        with path.open("rb") as source, files.replacing(to) as file:
             shutil.copyfileobj(source, file)
     except OSError as error:
         raise RunError(f"{path} could not be copied: {error.strerror}; it is unchanged") from None
-
-
-class InterruptFlag:
-    """Turns the first Ctrl-C into a flag, so that the step in hand is finished; a second one interrupts at once."""
-
-    def __init__(self) -> None:
-        self.raised = False
-
-    def __enter__(self) -> "InterruptFlag":
-        self.before = signal.getsignal(signal.SIGINT)
-        signal.signal(signal.SIGINT, self.handle)
-        return self
-
-    def handle(self, signum: int, frame: Any) -> None:
-        self.raised = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def __exit__(self, *exc_info: object) -> None:
-        signal.signal(signal.SIGINT, self.before)
