@@ -6,6 +6,7 @@ import json
 import math
 import os
 import random
+import re
 import subprocess
 import sys
 import textwrap
@@ -346,6 +347,21 @@ def test_what_could_not_be_loaded_is_not_saved(tmp_path, suffix, problem):
     with pytest.raises(RunError, match=problem):
         save(path, broken_checkpoints()[problem])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_numbers_that_ran_away_have_a_remedy_when_saved_only(tmp_path):
+    good, path = make_checkpoint(as_arrays=False), tmp_path / "checkpoint.json"
+    broken = replace(good, adam_v=good.adam_v | {"wte": [[math.inf] * 4] * 5})
+    with pytest.raises(RunError, match=r"adam_v wte holds a number that is not finite; .*; try a smaller --lr$"):
+        save(path, broken)
+    with pytest.raises(RunError) as caught:
+        save(path, replace(good, step=-1))
+    assert "--lr" not in str(caught.value)
+    save(path, good)
+    path.write_text(re.sub(r'("wpe": \[\[)[^,]*', r"\g<1>1e999", path.read_text("utf-8"), count=1), encoding="utf-8")
+    with pytest.raises(UserError, match="not finite; train again or name another") as caught:
+        load(path)
+    assert "--lr" not in str(caught.value)
 
 
 def test_saving_under_another_suffix_is_refused(tmp_path):

@@ -3,8 +3,10 @@
 import json
 import math
 import os
+import shlex
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from microgpt_harness.bench import Calls
 from microgpt_harness.errors import RunError, UserError
 
 ROOT = Path(__file__).resolve().parents[1]
-REFERENCE, JAX, MLX = "02_numpy_manual_backprop", "05_jax", "06_mlx"
+PYTHON, REFERENCE, JAX, MLX = "01_pure_python", "02_numpy_manual_backprop", "05_jax", "06_mlx"
 PNG = b"\x89PNG\r\n\x1a\n"
 STEPS = 30
 
@@ -167,6 +169,42 @@ def test_no_runs(tmp_path):
     assert f"uv run --directory {REFERENCE} python main.py --dataset names --out {tmp_path}" in line
 
 
+@pytest.mark.parametrize("named", ["{}/uni corn.txt", "uni corn.txt", "uni corn", "uni_corn"])
+def test_the_command_for_an_own_file_works_from_another_folder(tmp_path, capsys, monkeypatch, named):
+    """uv runs it in the folder's own: a relative path means another file there, a run's name none at all."""
+    write_run(tmp_path, REFERENCE, falling())
+    (tmp_path / "names").rename(tmp_path / "uni_corn")
+    file = tmp_path / "uni corn.txt"
+    file.write_text("anna\nbob\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    if named == "uni corn":
+        file = file.rename(tmp_path / named)
+    _, lines = compared(capsys, tmp_path, "--dataset", named.format(tmp_path))
+    words = shlex.split(lines[-1].partition("; train another folder too: ")[2])
+    expected = "PATH/TO/uni_corn.txt" if named == "uni_corn" else str(file)
+    assert words[words.index("--dataset") + 1] == expected and words[:4] == ["uv", "run", "--directory", PYTHON]
+
+
+def test_the_command_for_a_runs_name_finds_the_file_beside_it(tmp_path, capsys, monkeypatch):
+    write_run(tmp_path / "out", REFERENCE, falling())
+    (tmp_path / "out" / "names").rename(tmp_path / "out" / "uni")
+    (tmp_path / "uni.txt").write_text("anna\nbob\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    _, lines = compared(capsys, Path("out"), "--dataset", "uni")
+    assert f"--dataset {tmp_path / 'uni.txt'} --out {tmp_path / 'out'}" in lines[-1]
+
+
+def test_runs_are_held_in_columns(tmp_path):
+    folder = write_run(tmp_path, REFERENCE, falling(10_000))
+    tracemalloc.start()
+    try:
+        run = compare.read_run(folder)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(run.curve) == len(run.seconds) == 10_000 and held < 60 * 10_000
+
+
 @pytest.mark.parametrize(
     "flags", [("compare", "--dataset", "nmes"), ("compare", "--wrong"), (), ("bench", "--steps", "0")]
 )
@@ -250,6 +288,12 @@ def test_bench_for_people_and_the_settings_of_the_dataset(tmp_path):
     ]
     line_with(lines, "measured", " 2 steps in ")
     line_with(lines, "full run", "500 steps")
+
+
+def test_bench_for_people_says_what_was_compiled():
+    figures = json.loads(program(REFERENCE, "bench", "--json", "--steps", 2).stdout)
+    assert bench.table(figures).startswith(f"{REFERENCE}, numpy on names: ")
+    assert bench.table(figures | {"compile": True}).startswith(f"{REFERENCE}, numpy, compiled on names: ")
 
 
 def test_bench_lists_backends_without_importing_them():

@@ -71,6 +71,14 @@ def test_records_that_are_kept_are_read_while_their_file_is_written_anew(tmp_pat
 def test_a_foreign_record_ends_what_is_read(tmp_path):
     """Anybody may put a file there; a finished run draws its neighbours' curves too."""
     good = {"step": 1, "loss": 1.5, "ema": 2.5}
-    for foreign in ({"step": 2, "loss": 1.5}, {**good, "ema": None}, {**good, "step": "2"}, {**good, "loss": 1}, [], 7):
+    for foreign in (
+        {"step": 2, "loss": 1.5},
+        {**good, "ema": None},
+        {**good, "step": "2"},
+        {**good, "loss": 1},
+        {**good, "step": 2**70},
+        [],
+        7,
+    ):
         metrics.Writer(tmp_path, [good, foreign, good]).close()
         assert metrics.read(tmp_path) == [good]

@@ -102,6 +102,12 @@ def grey(color) -> float:
     return round(0.299 * red + 0.587 * green + 0.114 * blue, 3)
 
 
+def test_a_title_in_a_script_that_the_font_lacks(tmp_path, recwarn):
+    plots.draw_loss(tmp_path / "loss.png", curve(), "名前, 02_numpy_manual_backprop")
+    opened(tmp_path / "loss.png")
+    assert [str(warning.message) for warning in recwarn] == []
+
+
 def test_curves_far_apart_in_length_and_short_ones(tmp_path):
     plots.draw_overlay(tmp_path / "a.png", [("long", curve(5000)), ("short", curve(3))], "lengths")
     plots.draw_loss(tmp_path / "b.png", curve(1), "one step")

@@ -1,5 +1,6 @@
 """What main.py does and prints when all goes well."""
 
+import io
 import json
 import re
 import subprocess
@@ -7,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from microgpt_harness import datasets, metrics
+from microgpt_harness import datasets, metrics, progress
 from program import (
     MIRROR,
     NUMPY,
@@ -224,7 +225,7 @@ def test_bar_on_a_terminal(columns, tmp_path):
     assert len(bars) > 1 and "\x1b[" in result.stdout  # it moved
     if columns >= 80:
         assert all(word in bars[-1] for word in ("3000/3000", "loss ", "ema ", "val ", "steps/s"))
-    assert max(map(len, bars)) <= columns
+    assert max(map(len, bars)) <= columns - 2
     assert any(line.startswith("sample  2: ") for line in lines)
 
 
@@ -242,7 +243,86 @@ def test_bar_without_rich(tmp_path):
     bars = [line for line in shown_lines(result.stdout) if line.startswith("step ")]
     assert result.code == 0 and "\x1b[" not in result.stdout and "\rstep " in result.stdout
     assert all(word in result.stdout for word in ("3000 / 3000", "loss ", "ema ", "val ", "steps/s", " s left"))
-    assert max(map(len, bars)) < 80
+    assert max(map(len, bars)) <= 78
+
+
+def drawn(bar: progress.RichBar, columns: int) -> str:
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), width=columns, force_terminal=True, color_system=None)
+    with console.capture() as capture:
+        console.print(bar)
+    return capture.get().removesuffix("\n")
+
+
+def bar_at(kind: type, total: int, step: int, seconds: float, val_loss: float | None):
+    """Return a bar as it stands after `step` steps that took so many seconds."""
+    bar = kind.__new__(kind)  # nothing is shown live
+    progress.Bar.__init__(bar, total, 0)
+    bar.take(0, 3.3, 3.3, None)
+    bar.began = (0, bar.began[1] - seconds)
+    bar.take(step, 2.2927, 2.2859, val_loss)
+    return bar
+
+
+SHAPES = {
+    40: "step 6528 loss 2.2927 val 2.3416 0:02",
+    50: "step  6528/20000 loss 2.2927 val 2.3416 0:02",
+    60: "step  6528/20000 loss 2.2927 ema 2.2859 val 2.3416 0:02",
+    80: "step  6528/20000 ═ loss 2.2927 ema 2.2859 val 2.3416 6528 steps/s 0:02",
+    120: "step  6528/20000 ═ loss 2.2927 ema 2.2859 val 2.3416 6528 steps/s 0:02",
+}
+
+
+@pytest.mark.parametrize("columns", SHAPES)
+def test_bar_leaves_out_what_matters_least(columns):
+    line = drawn(bar_at(progress.RichBar, 20000, 6528, 1.0, 2.3416), columns)
+    assert re.sub("[━╸╺ ]{5,}", " ═ ", line) == SHAPES[columns]
+    assert len(line) <= columns - 2  # a ^C that is echoed must not make it two lines
+    narrow = bar_at(progress.PlainBar, 20000, 6528, 1.0, 2.3416).line(columns - 2)
+    assert len(narrow) <= columns - 2
+    assert all(
+        words in narrow for words in ("6528", "loss 2.2927", "val 2.3416", "2 s left" if columns > 80 else "0:02")
+    )
+
+
+@pytest.mark.parametrize("columns", SHAPES)
+def test_what_matters_most_fits_in_every_width(columns):
+    for total, step, seconds, left in (
+        (500, 3, 1.0, "2:46"),
+        (2_000_000, 1_000_000, 4000, "1:06:40"),
+        (7, 7, 9, "0:00"),
+    ):
+        for val_loss in (None, 2.3416):
+            line = drawn(bar_at(progress.RichBar, total, step, seconds, val_loss), columns)
+            validation = [f"val {val_loss}"] if val_loss else []
+            assert all(words in line for words in (str(step), "loss 2.2927", *validation, left)), line
+            assert len(line) <= columns - 2 and "\n" not in line
+
+
+def test_bar_before_the_first_step():
+    bar = progress.RichBar.__new__(progress.RichBar)
+    progress.Bar.__init__(bar, 500, 100)
+    assert re.fullmatch("step 100/500 [━╸╺ ]+", drawn(bar, 80)) and drawn(bar, 15).rstrip() == "step 100/500"
+
+
+@pytest.mark.parametrize("term", ["dumb", "unknown"])
+def test_lines_on_a_terminal_that_cannot_write_over(term, tmp_path):
+    arguments = ("--out", tmp_path, "--steps", 20, "--n-samples", 1, "--no-plot")
+    result = on_terminal(["env", f"TERM={term}", *command(NUMPY, *arguments)])
+    steps = [line for line in result.stdout.splitlines() if line.startswith("step ")]
+    assert [line[5:9] for line in steps] == [f"{step:4d}" for step in range(2, 21, 2)]
+    assert result.code == 0 and "\x1b[" not in result.stdout
+
+
+def test_lines_show_the_validation_since_the_last_one(tmp_path):
+    arguments = ("--out", tmp_path, "--steps", 60, "--val-every", 14, "--n-samples", 0, "--no-plot")
+    steps = [line for line in run(NUMPY, *arguments).stdout.splitlines() if line.startswith("step ")]
+    shown = {int(line[5:9]): line.partition(" | val ")[2] for line in steps}
+    computed = {r["step"]: f"{r['val_loss']:.4f}" for r in metrics.read(folder_of(tmp_path)) if "val_loss" in r}
+    assert list(computed) == [14, 28, 42, 56, 60]
+    expected = {18: computed[14], 30: computed[28], 42: computed[42], 60: computed[60]}  # of two the later one
+    assert shown == {step: expected.get(step, "") for step in range(6, 61, 6)}
 
 
 def test_lines_on_a_terminal_when_asked_for(tmp_path):

@@ -252,6 +252,7 @@ def table(result: dict[str, Any]) -> str:
         " validation and samples not",
     }
     backend = "" if result["backend"] == "default" else f", {result['backend']}"
+    backend += ", compiled" if result["compile"] else ""
     head = f"{result['folder']}{backend} on {result['dataset']}: {shape}, {result['dtype']}"
     return "\n".join([head, *(f"  {name:<12s} {value}" for name, value in rows.items())])
 

@@ -29,22 +29,22 @@ FORMAT_VERSION = 1
 MAX_FILE_BYTES = 2**30
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
 
-# Config's fields: type, smallest and largest value. Sizes are bounded so that a hostile file cannot ask for more memory
-# than a machine has.
+# Config's fields: type, smallest and largest value, the same as settings.OPTIONS allows. Sizes are bounded so that a
+# hostile file cannot ask for more memory than a machine has.
 CONFIG_FIELDS = {
     "n_layer": (int, 1, 4096),
     "n_embd": (int, 1, 2**16),
     "n_head": (int, 1, 2**16),
     "block_size": (int, 1, 2**20),
-    "num_steps": (int, 0, 2**53),
-    "learning_rate": (float, 0, sys.float_info.max),
+    "num_steps": (int, 1, 2**31 - 1),
+    "learning_rate": (float, math.ulp(0), sys.float_info.max),
     "beta1": (float, 0, math.nextafter(1, 0)),
     "beta2": (float, 0, math.nextafter(1, 0)),
-    "eps_adam": (float, sys.float_info.min, sys.float_info.max),
+    "eps_adam": (float, 1e-300, sys.float_info.max),
     "clip_grad": (float, 0, sys.float_info.max),
-    "batch_size": (int, 1, 2**31),
+    "batch_size": (int, 1, 2**20),
     "temperature": (float, 0, sys.float_info.max),
-    "seed": (int, -(2**64), 2**64),
+    "seed": (int, 0, 2**31 - 1),
 }
 DOCUMENT_FIELDS = ("step", "dtype", "config", "chars", "dataset", "rng_state", "extra")
 TENSOR_GROUPS = {"params": "", "adam_m": "adam_m.", "adam_v": "adam_v."}  # with the prefix of their names in a file
@@ -80,6 +80,10 @@ class _InvalidError(Exception):
     """What is wrong with a checkpoint, as the middle of a sentence: `load` and `save` put the file's name around it."""
 
 
+class _NotFiniteError(_InvalidError):
+    """A number that is infinite or none at all: in a run of one's own, a sign that it has run away."""
+
+
 def save(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, whole or not at all, in the format of the path's suffix.
 
@@ -95,7 +99,9 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         data = _to_json(checkpoint) if is_json else _to_safetensors(checkpoint)
         _require(len(data) <= MAX_FILE_BYTES, f"it would be larger than {MAX_FILE_BYTES} bytes")
     except (_InvalidError, RecursionError, MemoryError) as error:
-        raise RunError(f"checkpoint {path} was not written: {_reason(error)}; an earlier one is unchanged") from None
+        remedy = "; try a smaller --lr" if isinstance(error, _NotFiniteError) else ""
+        reason = f"{_reason(error)}; an earlier one is unchanged{remedy}"
+        raise RunError(f"checkpoint {path} was not written: {reason}") from None
     try:
         with files.replacing(path) as file:
             file.write(data)
@@ -431,7 +437,8 @@ def _check_matrix(name: str, rows: Any, shape: tuple[int, int], dtype: str, smal
     _require(fits, f"{name} is not {n_rows} x {n_columns}")
     for row in rows:
         _require(set(map(type, row)) == {float}, f"{name} holds something that is not a float")
-        _require(all(map(math.isfinite, row)), f"{name} holds a number that is not finite")
+        if not all(map(math.isfinite, row)):
+            raise _NotFiniteError(f"{name} holds a number that is not finite")
         _require(min(row) >= smallest, f"{name} holds a negative number")
         exact = dtype == "float64" or array("f", row).tolist() == row
         _require(exact, f"{name} holds a number that is no float32")

@@ -7,7 +7,10 @@ and training carries it on from step to step: 1e-3 is what 500 steps make of it.
 
 import json
 import math
+import os
+import shlex
 from argparse import Namespace
+from array import array
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -17,6 +20,7 @@ from . import datasets, metrics, plots
 from .bench import significant
 from .console import shown
 from .errors import UserError
+from .metrics import Curve
 from .paths import ROOT, RUNS
 
 REFERENCE = "02_numpy_manual_backprop"
@@ -30,7 +34,8 @@ class Run:
     """What is left of a folder's run."""
 
     name: str
-    records: list[dict]
+    curve: Curve
+    seconds: array  # of each step, where the record says
     settings: dict[str, Any]  # config.json, empty if it cannot be read
 
     @property
@@ -39,8 +44,7 @@ class Run:
 
     @property
     def ms_per_step(self) -> str:
-        seconds = [r["seconds"] for r in self.records if isinstance(r.get("seconds"), float)]
-        return significant(1000 * median(seconds)) if seconds else "-"
+        return significant(1000 * median(self.seconds)) if self.seconds else "-"
 
 
 @dataclass(frozen=True)
@@ -87,13 +91,34 @@ def train_command(args: Namespace, runs: list[Run]) -> str:
     """Return the command that makes the run which is missed most: the reference's, then any other."""
     folders = [REFERENCE, *sorted(path.parent.name for path in ROOT.glob("[0-9]*/main.py"))]
     missing = [folder for folder in folders if folder not in {run.name for run in runs}]
+    command = ["uv", "run", "--directory", (missing or folders)[0], "python", "main.py"]
     out = [] if args.out == RUNS else ["--out", str(args.out.resolve())]
-    return " ".join(["uv run --directory", (missing or folders)[0], "python main.py --dataset", args.dataset, *out])
+    return shlex.join([*command, "--dataset", dataset_argument(args), *out])
+
+
+def dataset_argument(args: Namespace) -> str:
+    """Return the dataset as that command has to name it: it runs in another folder, so a file needs its whole path."""
+    folder = dataset_folder(args).name
+    if folder in datasets.names():
+        return folder
+    named = os.path.expanduser(args.dataset)  # noqa: PTH111 (Path's own fails where there is no such user)
+    files = [Path(named), Path(f"{named}.txt")]
+    found = next((path for path in files if path.is_file()), None)
+    return str(found.resolve()) if found else f"PATH/TO/{folder}.txt"
 
 
 def read_runs(folder: Path) -> list[Run]:
-    found = ((path, metrics.read(path)) for path in sorted(folder.glob("*/")))
-    return [Run(path.name, records, read_settings(path)) for path, records in found if records]
+    found = (read_run(path) for path in sorted(folder.glob("*/")))
+    return [run for run in found if run.curve]
+
+
+def read_run(folder: Path) -> Run:
+    curve, seconds = Curve(), array("d")
+    for record in metrics.each(folder):
+        curve.add([record])
+        if isinstance(record.get("seconds"), float):
+            seconds.append(record["seconds"])
+    return Run(folder.name, curve, seconds, read_settings(folder))
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -107,11 +132,16 @@ def read_settings(folder: Path) -> dict[str, Any]:
 def compare(run: Run, reference: Run) -> Difference:
     both_float64 = run.dtype == reference.dtype == "float64"
     tolerance = FLOAT64_TOLERANCE if both_float64 else TOLERANCE
-    expected = {record["step"]: record["loss"] for record in reference.records}
-    pairs = [(r["step"], distance(r["loss"], expected[r["step"]])) for r in run.records if r["step"] in expected]
-    largest_at, largest = max(pairs, key=lambda pair: pair[1], default=(None, 0.0))
-    parts_at = next((step for step, difference in pairs if difference > tolerance), None)
-    return Difference(len(pairs), largest, largest_at, parts_at, tolerance)
+    expected = dict(zip(reference.curve.steps, reference.curve.losses))
+    steps, distances = array("q"), array("d")
+    for step, loss in zip(run.curve.steps, run.curve.losses):
+        if step in expected:
+            steps.append(step)
+            distances.append(distance(loss, expected[step]))
+    largest = max(distances, default=0.0)
+    largest_at = steps[distances.index(largest)] if steps else None
+    parts_at = next((step for step, apart in zip(steps, distances) if apart > tolerance), None)
+    return Difference(len(steps), largest, largest_at, parts_at, tolerance)
 
 
 def distance(a: float, b: float) -> float:
@@ -146,7 +176,7 @@ def table(runs: list[Run], differences: dict[str, Difference]) -> str:
         f"{'folder':{width}s}  dtype     steps  first loss   last loss  {'largest difference':>22s}  parts at  ms/step"
     ]
     for run in runs:
-        first, last = run.records[0]["loss"], run.records[-1]["loss"]
+        first, last = run.curve.losses[0], run.curve.losses[-1]
         largest, parts_at = "reference", ""
         if run.name in differences:
             difference = differences[run.name]
@@ -154,7 +184,7 @@ def table(runs: list[Run], differences: dict[str, Difference]) -> str:
             largest = f"{difference.largest:.1e}{at}" if difference.common_steps else "no common step"
             parts_at = "never" if difference.parts_at is None else str(difference.parts_at)
         lines.append(
-            f"{run.name:{width}s}  {run.dtype:8s} {len(run.records):6d}  {first:10.6f}  {last:10.6f}"
+            f"{run.name:{width}s}  {run.dtype:8s} {len(run.curve):6d}  {first:10.6f}  {last:10.6f}"
             f"  {largest:>22s}  {parts_at:>8s}  {run.ms_per_step:>7s}"
         )
     return "\n".join(line.rstrip() for line in lines)

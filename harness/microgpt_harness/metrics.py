@@ -65,7 +65,7 @@ def parse(line: str) -> dict | None:
     try:
         record = json.loads(line)
         numbers = isinstance(record["loss"], float) and isinstance(record["ema"], float)
-        return record if isinstance(record["step"], int) and numbers else None
+        return record if isinstance(record["step"], int) and abs(record["step"]) < 2**53 and numbers else None
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
 

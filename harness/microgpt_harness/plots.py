@@ -1,9 +1,11 @@
 """Pictures of losses. matplotlib is imported only when one is drawn."""
 
+import contextlib
 import importlib.util
 import os
 import sys
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from . import files, metrics
@@ -84,10 +86,18 @@ def dress(axes, title: str) -> None:
 
 def save(figure, path: Path) -> None:
     try:
-        with files.replacing(path) as file:
+        with files.replacing(path) as file, without_glyph_warnings():
             figure.savefig(file, dpi=120, format="png")
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def without_glyph_warnings() -> Iterator[None]:
+    """The fonts of matplotlib lack many scripts, Chinese among them: a box in a title's place says so by itself."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        yield
 
 
 class LivePlot:
@@ -122,7 +132,8 @@ class LivePlot:
         plot_run(self.axes, self.curve)
         dress(self.axes, self.title)
         self.figure.canvas.draw_idle()
-        self.figure.canvas.flush_events()
+        with without_glyph_warnings():
+            self.figure.canvas.flush_events()
         done = time.monotonic()
         self.next_drawing = done + max(LIVE_SECONDS, 5 * (done - began))  # a long curve must not slow the training
 

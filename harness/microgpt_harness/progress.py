@@ -1,14 +1,18 @@
 """What a run shows while it trains: a bar on a terminal, ten lines when piped, and a sparkline at the end."""
 
 import importlib.util
+import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
 LINES = 10  # how many a piped run prints
+WITHOUT_CURSOR = ("dumb", "unknown")  # values of TERM: what stands on such a terminal cannot be written over
+SPARE = 2  # columns left free: the ^C that a terminal echoes would make a full line two
+MIN_BAR, MAX_BAR = 5, 30  # columns; with less room than that there is no bar
 SPARKS = "▁▂▃▄▅▆▇█"
 
 
@@ -24,7 +28,8 @@ def make_progress(total: int, start: int, log_every: int | None, quiet: bool) ->
     """Return what suits the flags and the place that output goes to. `start` is the number of steps already taken."""
     if quiet:
         return Silent()
-    if log_every is not None or not sys.stdout.isatty():
+    redraws = sys.stdout.isatty() and os.environ.get("TERM", "").lower() not in WITHOUT_CURSOR
+    if log_every is not None or not redraws:
         return Lines(total, max(1, -(-total // LINES)) if log_every is None else log_every)
     if importlib.util.find_spec("rich"):
         return RichBar(total, start)
@@ -40,42 +45,88 @@ class Silent:
 
 
 class Lines:
-    """A line every so many steps, and for the last."""
+    """A line every so many steps, and for the last. A validation loss stands in the next line after it was computed."""
 
     def __init__(self, total: int, every: int) -> None:
         self.total, self.every = total, every
+        self.val_loss: float | None = None  # the latest, if no line has shown it
 
     def update(self, step: int, loss: float, ema: float, val_loss: float | None) -> None:
+        self.val_loss = self.val_loss if val_loss is None else val_loss
         if self.every and (step % self.every == 0 or step == self.total):
-            validation = f" | val {short(val_loss)}" if val_loss is not None else ""
+            validation = f" | val {short(self.val_loss)}" if self.val_loss is not None else ""
             print(f"step {step:4d} / {self.total:4d} | loss {short(loss)}{validation}", flush=True)
+            self.val_loss = None
 
     def close(self) -> None:
         pass
 
 
-class PlainBar:
+class Bar:
+    """What both bars know of the run, and what of it fits on a line."""
+
+    def __init__(self, total: int, start: int) -> None:
+        self.total, self.step = total, start
+        self.began: tuple[int, float] | None = None  # at the first update: a compiler's turn is over by then
+        self.loss = self.ema = self.rate = 0.0
+        self.val_loss: float | None = None
+
+    def take(self, step: int, loss: float, ema: float, val_loss: float | None) -> None:
+        now = time.perf_counter()
+        self.step, self.loss, self.ema = step, loss, ema
+        self.val_loss = self.val_loss if val_loss is None else val_loss
+        self.began = self.began or (step, now)
+        self.rate = (step - self.began[0]) / max(now - self.began[1], 1e-9)
+
+    def forms(self) -> list[tuple[str, str]]:
+        """Return the line's head and its rest, in full first and then ever shorter."""
+        head = f"step {self.step:{len(str(self.total))}d}/{self.total}"
+        if self.began is None:
+            return [(head, "")]
+        loss, ema, *validation = figures(self.loss, self.ema, self.val_loss)
+        rate = [f"{speed(self.rate)} steps/s"] if self.rate else []
+        left = [clock(self.seconds_left())] if self.rate else []
+        shortest = " ".join([loss, *validation, *left])
+        return [
+            (head, " ".join([loss, ema, *validation, *rate, *left])),
+            (head, " ".join([loss, ema, *validation, *left])),
+            (head, shortest),
+            (f"step {self.step}", shortest),
+            (f"{self.step}", shortest),
+        ]
+
+    def seconds_left(self) -> float:
+        return (self.total - self.step) / self.rate
+
+    def fitting(self, room: int) -> str:
+        """Return as much as there is room for, in one line: one that is wrapped could not be written over."""
+        lines = [f"{head} {rest}" for head, rest in self.forms()]
+        return next((line for line in lines if len(line) <= room), lines[-1][:room])
+
+
+class PlainBar(Bar):
     """One line that is written over, for a Python without rich."""
 
     def __init__(self, total: int, start: int) -> None:
-        self.total, self.start = total, start
-        self.began = self.shown = time.perf_counter()
-        self.val_loss: float | None = None
+        super().__init__(total, start)
+        self.shown = time.perf_counter()
         self.width = 0
 
     def update(self, step: int, loss: float, ema: float, val_loss: float | None) -> None:
-        self.val_loss = self.val_loss if val_loss is None else val_loss
+        self.take(step, loss, ema, val_loss)
         now = time.perf_counter()
         if now - self.shown < 0.1 and step < self.total:
             return
         self.shown = now
-        rate = (step - self.start) / max(now - self.began, 1e-9)
-        shown = " ".join(figures(loss, ema, self.val_loss))
-        parts = [f"step {step} / {self.total}", shown, f"{speed(rate)} steps/s"]
-        parts.append(f"{(self.total - step) / rate:.0f} s left" if rate else "")
-        line = " | ".join(parts)[: shutil.get_terminal_size().columns - 1]  # a wrapped line could not be written over
+        line = self.line(shutil.get_terminal_size().columns - SPARE)
         print("\r" + line.ljust(self.width), end="", flush=True)
         self.width = len(line)
+
+    def line(self, room: int) -> str:
+        parts = [f"step {self.step} / {self.total}", " ".join(figures(self.loss, self.ema, self.val_loss))]
+        parts += [f"{speed(self.rate)} steps/s", f"{self.seconds_left():.0f} s left"] if self.rate else []
+        line = " | ".join(parts)
+        return line if len(line) <= room else self.fitting(room)
 
     def close(self) -> None:
         if self.width:
@@ -83,37 +134,46 @@ class PlainBar:
             self.width = 0
 
 
-class RichBar:
-    def __init__(self, total: int, start: int) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+class RichBar(Bar):
+    """A line with a bar in it. rich asks for it ten times a second, however many steps have been taken."""
 
-        room = shutil.get_terminal_size().columns - 2 * len(str(total)) - 60  # what the other columns leave
-        self.bar = Progress(
-            TextColumn("[bold]step"),
-            MofNCompleteColumn(),
-            BarColumn(bar_width=min(max(room, 1), 30)),
-            TextColumn("{task.fields[figures]}"),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(compact=True),
-        )
-        self.start, self.began = start, time.perf_counter()
-        self.val_loss: float | None = None
-        self.task = self.bar.add_task("", total=total, completed=start, figures="", rate="")
-        self.bar.start()
+    def __init__(self, total: int, start: int) -> None:
+        from rich.live import Live
+
+        super().__init__(total, start)
+        self.live = Live(get_renderable=lambda: self, refresh_per_second=10)
+        self.live.start()
 
     def update(self, step: int, loss: float, ema: float, val_loss: float | None) -> None:
-        self.val_loss = self.val_loss if val_loss is None else val_loss
-        rate = (step - self.start) / max(time.perf_counter() - self.began, 1e-9)
-        shown = " ".join(figures(loss, ema, self.val_loss))
-        self.bar.update(self.task, completed=step, figures=shown, rate=f"{speed(rate)} steps/s")
+        self.take(step, loss, ema, val_loss)
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        from rich.progress_bar import ProgressBar
+        from rich.text import Text
+
+        room = options.max_width - SPARE
+        head, rest = self.forms()[0]
+        width = room - len(head) - len(rest) - 2
+        if width < MIN_BAR:
+            yield Text(self.fitting(room), no_wrap=True)
+            return
+        yield Text(f"{head} ", style="bold", end="")
+        yield ProgressBar(self.total, self.step, width=min(width, MAX_BAR))
+        yield Text(f" {rest}", no_wrap=True)
 
     def close(self) -> None:
-        self.bar.stop()
+        self.live.stop()
 
 
 def figures(loss: float, ema: float, val_loss: float | None) -> list[str]:
     validation = [f"val {short(val_loss)}"] if val_loss is not None else []
     return [f"loss {short(loss)}", f"ema {short(ema)}", *validation]
+
+
+def clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
 def short(loss: float) -> str:

@@ -61,9 +61,10 @@ class Sampler:
     def draw(self, logits: list[float], window: list[int]) -> int:
         """Draw from softmax(logits / temperature), after the repetition penalty and top-k."""
         settings, temperature = self.settings, self.settings.config.temperature
-        logits = penalise(logits, set(window) - {self.tokenizer.bos}, settings.repetition_penalty)
         if not all(map(math.isfinite, logits)):
             raise RunError("the model's weights give no finite scores; train again with a smaller --lr")
+        # A huge penalty may make scores -inf, which is to say: never again. BOS keeps its own, so one is always left.
+        logits = penalise(logits, set(window) - {self.tokenizer.bos}, settings.repetition_penalty)
         if temperature == 0:
             return max(range(len(logits)), key=logits.__getitem__)
         if settings.top_k:

@@ -57,7 +57,7 @@ def real(minimum: float, above: bool = False, below: float = math.inf) -> Callab
             raise ValueError(wanted)
         try:
             number = float(value)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):  # OverflowError: TOML has whole numbers of any length
             raise ValueError(wanted) from None
         if not minimum <= number < below or (above and number == minimum):
             raise ValueError(wanted)
@@ -87,10 +87,11 @@ def switch(value: Any) -> bool:
     return value
 
 
+# What a checkpoint holds too has the same bounds there (CONFIG_FIELDS): else a run could train, and then not be saved.
 OPTIONS = (
-    Option("n_embd", "model", whole(1), "numbers that describe one position", "--n-embd"),
+    Option("n_embd", "model", whole(1, 2**16), "numbers that describe one position", "--n-embd"),
     Option("n_layer", "model", whole(1, 4096), "transformer blocks, one after the other", "--n-layer"),
-    Option("n_head", "model", whole(1), "attention heads; must divide n_embd", "--n-head"),
+    Option("n_head", "model", whole(1, 2**16), "attention heads; must divide n_embd", "--n-head"),
     Option("block_size", "model", whole(1, 2**20), "the most tokens the model sees", "--block-size"),
     Option("num_steps", "training", whole(1), "training steps in the whole run", "--steps"),
     Option("learning_rate", "training", real(0, above=True), "learning rate of the first step", "--lr"),
@@ -100,7 +101,7 @@ OPTIONS = (
     Option("clip_grad", "training", real(0), "largest norm of all gradients together; 0: no clipping", "--clip-grad"),
     Option("beta1", "training", real(0, below=1), "memory of Adam's mean of gradients"),
     Option("beta2", "training", real(0, below=1), "memory of Adam's mean of squared gradients"),
-    Option("eps_adam", "training", real(0, above=True), "keeps Adam from dividing by zero"),
+    Option("eps_adam", "training", real(1e-300), "keeps Adam from dividing by zero"),
     Option("seed", "training", whole(0), "start of the one random generator", "--seed"),
     Option("dtype", "training", choice("float32", "float64"), "kind of number to compute with", "--dtype"),
     Option("device", "training", text, "where to compute; auto chooses", "--device", "auto"),
@@ -144,7 +145,7 @@ def read_config_file(path: Path) -> ConfigFile:
 
     try:
         tables = tomllib.loads(path.read_bytes().decode("utf-8").removeprefix("\ufeff"))
-    except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+    except (OSError, ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"--config {path}: {reason}; it must be a TOML file in UTF-8") from error
     groups = ("data", "model", "training", "sampling")
@@ -182,11 +183,25 @@ def parse_table(table: dict[str, Any], group: str, where: str) -> dict[str, Any]
             nearest = difflib.get_close_matches(key, options, n=1)
             hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(sorted(options))}"
             raise UserError(f"{where}: {key!r} is unknown; {hint}")
+        if option.name in values:
+            same = " and ".join(sorted(option.spellings))
+            raise UserError(f"{where}: {same} are the same setting; leave one of them out")
         try:
             values[option.name] = option.parse(value)
         except ValueError as error:
-            raise UserError(f"{where}: {key} = {value!r}; it must be {error}") from None
+            raise UserError(f"{where}: {key} = {shortened(value)}; it must be {error}") from None
+        if isinstance(value, str) and not isinstance(values[option.name], str):  # `parse` takes a flag's text too
+            raise UserError(f"{where}: {key} = {shortened(value)}; leave the quotes out")
     return values
+
+
+def shortened(value: Any) -> str:
+    """Return a value as Python writes it, in no more than a line's length."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to write a number of more than 4300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def dataset_values(defaults: dict[str, dict], name: str) -> dict[str, Any]:

@@ -1,0 +1,64 @@
+"""Settings from a scenario: what is refused at the start, so that no run fails at its end."""
+
+import math
+
+import pytest
+from microgpt_harness.checkpoint import CONFIG_FIELDS
+from microgpt_harness.errors import UserError
+from microgpt_harness.settings import OPTIONS, read_config_file
+from program import NUMPY, PYTHON, fails, run
+
+BY_NAME = {option.name: option for option in OPTIONS}
+
+
+@pytest.mark.parametrize("name", CONFIG_FIELDS)
+def test_what_can_be_set_can_be_saved(name):
+    """The bounds of a setting are those of the checkpoint's config, to the last number."""
+    kind, smallest, largest = CONFIG_FIELDS[name]
+    parse = BY_NAME[name].parse
+    assert (parse(kind(smallest)), parse(kind(largest))) == (smallest, largest)
+    below, above = (
+        (smallest - 1, largest + 1)
+        if kind is int
+        else (math.nextafter(smallest, -math.inf), math.nextafter(largest, math.inf))
+    )
+    for outside in (below, above):
+        with pytest.raises(ValueError, match="number"):
+            parse(outside)
+
+
+BAD_SCENARIOS = {
+    "too small to be saved": ("[training]\neps_adam = 1e-310", ("eps_adam = 1e-310", "at least 1e-300")),
+    "a whole number that no float can hold": ("[training]\nlr = 1" + "0" * 400, ("lr = 1000", "above 0")),
+    "one that Python does not write out": ("[training]\nsteps = 0x" + "f" * 5000, ("steps", "digits", "at most")),
+    "one that Python does not read": ("[training]\nsteps = 1" + "0" * 5000, ("scenario.toml", "TOML")),
+    "nested too deeply": ("[data]\ndataset = " + "[" * 100_000, ("scenario.toml", "TOML")),
+    "a whole number in quotes": ('[training]\nsteps = "20"', ("[training]", "steps = '20'", "quotes")),
+    "a fraction in quotes": ('[training]\nlr = "0.5"', ("[training]", "lr = '0.5'", "quotes")),
+    "under both names": ("[training]\nlr = 0.5\nlearning_rate = 0.5", ("learning_rate and lr", "the same setting")),
+}
+
+
+@pytest.mark.parametrize("content, says", BAD_SCENARIOS.values(), ids=BAD_SCENARIOS)
+def test_refused_at_the_start(content, says, tmp_path):
+    scenario = tmp_path / "scenario.toml"
+    scenario.write_text(content, encoding="utf-8")
+    line = fails(PYTHON, "--config", scenario, "--out", tmp_path / "out", says=says)
+    assert len(line) < 300 + len(str(scenario)) and not (tmp_path / "out").exists()
+
+
+def test_text_may_stand_in_quotes(tmp_path):
+    scenario = tmp_path / "scenario.toml"
+    scenario.write_text('[training]\ndtype = "float32"\nlr = 1\n[sampling]\nprompt = "12"\n', encoding="utf-8")
+    assert read_config_file(scenario).values == {"dtype": "float32", "learning_rate": 1.0, "prompt": "12"}
+    scenario.write_text("[sampling]\nprompt = 12\n", encoding="utf-8")
+    with pytest.raises(UserError, match="it must be text"):
+        read_config_file(scenario)
+
+
+def test_an_unlimited_penalty_is_no_fault_of_the_weights(tmp_path):
+    """A score that it drives to -inf says: never again. What is said once is not said twice, and that is all."""
+    run(NUMPY, "--out", tmp_path, "--steps", 300, "--n-samples", 1, "--val-every", 0, "--no-plot")
+    for flags in ([], ["--temperature", 0], ["--top-k", 2]):
+        penalty = ("--repetition-penalty", 1e308)
+        assert len(run(NUMPY, "sample", "--out", tmp_path, "--n-samples", 5, *penalty, *flags).samples) == 5
