@@ -94,8 +94,9 @@ class CausalSelfAttention(nn.Module):
 
     def forward(self, x):
         B, T, C = x.shape
-        heads = (B, T, self.n_head, C // self.n_head)
-        q, k, v = (w(x).view(heads).transpose(1, 2) for w in (self.wq, self.wk, self.wv))  # (B, H, T, D)
+        w_qkv = torch.cat([self.wq.weight, self.wk.weight, self.wv.weight])  # (3C, C): one product, not three
+        qkv = F.linear(x, w_qkv).view(B, T, 3, self.n_head, C // self.n_head)
+        q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))  # (B, H, T, D)
         attn_out = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # softmax(q kᵀ / √D + causal mask) v
         return self.wo(attn_out.transpose(1, 2).reshape(B, T, C))  # (B, T, C)
 
