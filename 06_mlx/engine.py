@@ -41,8 +41,8 @@ def train_steps(state, batches, config):
 
 
 def evaluate(state, batch, config):
-    return loss_fn(state.weights, batch, state.shapes, config).item()
+    return loss_fn(state.weights, batch, state.stacked, config).item()
 
 
 def next_logits(state, tokens, config):
-    return gpt(unflatten(state.weights, state.shapes), mx.array([tokens]), config)[-1].tolist()
+    return gpt(unflatten(state.weights, state.stacked), mx.array([tokens]), config)[-1].tolist()

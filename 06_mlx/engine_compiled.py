@@ -20,7 +20,7 @@ def make_state(config, *args, **kwargs):
         raise ValueError("--compile needs the C++ compiler g++ on the CPU; install it or leave the flag out")
 
     def loss_of_arrays(weights, tokens, targets, shares):  # all else is the same at every step
-        return cross_entropy(gpt(unflatten(weights, state.shapes), tokens, config), targets, shares)
+        return cross_entropy(gpt(unflatten(weights, state.stacked), tokens, config), targets, shares)
 
     state.loss_and_grads = mx.compile(mx.value_and_grad(loss_of_arrays))
     return state

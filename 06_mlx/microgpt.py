@@ -108,8 +108,7 @@ def causal_mask(T, dtype):
 def attention(x, T, params, layer, config):
     """Let each position gather from itself and those before it (Vaswani et al. 2017). x: (B·T, C)."""
     H, D = config.n_head, config.n_embd // config.n_head
-    w_qkv = mx.concatenate([params[f"{layer}.attn_{w}"] for w in ("wq", "wk", "wv")])  # (3C, C): one product, not three
-    qkv = linear(x, w_qkv).reshape(-1, T, 3 * H, D).swapaxes(1, 2)  # (B, 3H, T, D)
+    qkv = linear(x, params[f"{layer}.attn_wqkv"]).reshape(-1, T, 3 * H, D).swapaxes(1, 2)  # (B, 3H, T, D)
     q, k, v = mx.split(qkv, 3, axis=1)  # each (B, H, T, D)
     attn_scores = q @ k.swapaxes(2, 3) * D**-0.5  # (B, H, T, T)
     attn_weights = softmax(attn_scores + causal_mask(T, x.dtype))
@@ -178,6 +177,7 @@ class State:
 
     def __init__(self, params, dtype=mx.float32):
         self.shapes = {name: (len(rows), len(rows[0])) for name, rows in params.items()}
+        self.stacked = stack_qkv(self.shapes)  # as the model takes them
         self.weights = mx.concatenate([mx.array(rows, dtype).flatten() for rows in params.values()])
         self.adam_m, self.adam_v = mx.zeros_like(self.weights), mx.zeros_like(self.weights)
         self.step = 0
@@ -187,6 +187,15 @@ def unflatten(flat, shapes):
     """Return the matrices of these shapes, by name, that stand one after the other in a flat vector."""
     ends = list(accumulate(n_out * n_in for n_out, n_in in shapes.values()))
     return {name: part.reshape(shapes[name]) for name, part in zip(shapes, mx.split(flat, ends[:-1]))}
+
+
+def stack_qkv(shapes):
+    """Return the shapes with wq, wk and wv, which stand one after the other, as one matrix wqkv (3C, C)."""
+    stacked = {}
+    for name, (n_out, n_in) in shapes.items():
+        name = name[:-1] + "qkv" if name.endswith(("wq", "wk", "wv")) else name
+        stacked[name] = (stacked.get(name, (0,))[0] + n_out, n_in)
+    return stacked
 
 
 def adam_step(state, grads, config):
@@ -209,7 +218,7 @@ CONFIG = Config()
 
 def train_step(state, batch, config):
     """Take one step on a batch and return the mean loss over its tokens before the step, perhaps not yet computed."""
-    loss, grads = loss_and_grads(state.weights, batch, state.shapes, config)
+    loss, grads = loss_and_grads(state.weights, batch, state.stacked, config)
     adam_step(state, grads, config)
     mx.async_eval(loss, state.weights, state.adam_m, state.adam_v)  # computed while the next step is being described
     return loss
@@ -220,7 +229,7 @@ def generate(state, bos, rng, config):
     """Return tokens drawn one by one, each by the probabilities that those before it give, until BOS or block_size."""
     tokens = [bos]
     while len(tokens) <= config.block_size:
-        logits = gpt(unflatten(state.weights, state.shapes), mx.array([tokens]), config)[-1]
+        logits = gpt(unflatten(state.weights, state.stacked), mx.array([tokens]), config)[-1]
         probs = softmax(logits / config.temperature)
         token = rng.choices(range(probs.size), weights=probs.tolist())[0]
         if token == bos:

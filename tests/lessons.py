@@ -174,12 +174,12 @@ def compiled(function):
 
 def mlx_logits(microgpt, state, batch, config):
     tokens, _, _ = microgpt.pad(batch, state.weights.dtype)
-    logits = microgpt.gpt(microgpt.unflatten(state.weights, state.shapes), tokens, config)
+    logits = microgpt.gpt(microgpt.unflatten(state.weights, state.stacked), tokens, config)
     return without_padding(np.array(logits).reshape(*tokens.shape, -1), batch)
 
 
 def mlx_loss_and_grads(microgpt, state, batch, config):
-    loss, grads = microgpt.loss_and_grads(state.weights, batch, state.shapes, config)
+    loss, grads = microgpt.loss_and_grads(state.weights, batch, state.stacked, config)
     return loss.item(), {name: np.array(grad) for name, grad in microgpt.unflatten(grads, state.shapes).items()}
 
 
