@@ -167,6 +167,23 @@ def test_metrics_of_another_run_are_not_taken_for_this_one(tmp_path):
     assert [r["step"] for r in metrics.read(folder)] == list(range(21, 41))
 
 
+def test_going_on_from_the_run_before_finds_its_records(tmp_path):
+    """They are among the files that the new run's own are about to be kept as."""
+    options = ("--no-plot", "--n-samples", 0, "--out", tmp_path)
+    folder = tmp_path / "names" / NUMPY
+    for seed, steps in ((1, 5), (2, 6)):
+        run(NUMPY, *options, "--steps", steps, "--seed", seed)
+    first, second = losses_in(folder, metrics.PREVIOUS), losses_in(folder, metrics.FILE)
+    run(NUMPY, *options, "--checkpoint", folder / "previous.safetensors", "--steps", 8)
+    third = losses_in(folder, metrics.FILE)
+    assert (len(first), len(third), third[:5]) == (5, 8, first)
+    assert losses_in(folder, metrics.PREVIOUS) == second
+
+
+def losses_in(folder: Path, name: str) -> list[float]:
+    return [record["loss"] for record in metrics.each(folder, name=name)]
+
+
 def test_new_run_keeps_the_checkpoint_of_the_one_before(tmp_path):
     options = ("--no-plot", "--n-samples", 0, "--out", tmp_path)
     run(NUMPY, *options, "--steps", 5)

@@ -319,7 +319,7 @@ def test_two_datasets_for_one_folder(tmp_path):
         (tmp_path / folder).mkdir()
         write(tmp_path / folder / "words.txt", "abc\nbcd\n" * 20)
     a, b = (str(tmp_path / folder / "words.txt") for folder in ("a", "b"))
-    fails(NUMPY, "--dataset", a, "names", b, "--out", tmp_path / "out", says=(a, b, "runs/words"))
+    fails(NUMPY, "--dataset", a, "names", b, "--out", tmp_path / "out", says=(a, b, "the folder words", "--out"))
     assert not (tmp_path / "out").exists()
 
 

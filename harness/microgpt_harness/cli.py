@@ -152,8 +152,10 @@ def check_run_folders(named: list[str]) -> None:
     for name in named:
         other = taken.setdefault(dataset_folder(name), name)
         if other != name:
-            where = f"runs/{dataset_folder(name)}"
-            raise UserError(f"{other} and {name} would both be kept in {where}; rename one, or train them one by one")
+            raise UserError(
+                f"{other} and {name} would both be kept in the folder {dataset_folder(name)};"
+                " rename one, or train them one by one, each with an --out of its own"
+            )
 
 
 def own_files(named: list[str]) -> list[str]:
@@ -207,12 +209,15 @@ def train_one(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile,
     with held_back():  # JAX hooks into the garbage collector, where an exception would be swallowed
         run = begin(folder, engine, args, file, name, dataset, run_folder)
     check_sampler(run)  # a prompt that cannot be honoured is known before hours of training, not after
+    kept = kept_records(args, run)
+    if args.checkpoint:
+        kept = list(kept)  # read now: if they stand among the previous run's, those are about to be written over
     training.keep_records(run)
     training.write_config(run, folder.name, flags.computed_by(folder, args))
     live = open_live_plot(args, run)
     announce(args, run)
     progress = make_progress(run.config.num_steps, run.step, args.log_every, args.quiet)
-    writer = metrics.Writer(run_folder, kept_records(args, run))
+    writer = metrics.Writer(run_folder, kept)
     if live:
         live.update(metrics.each(run_folder))
     try:
