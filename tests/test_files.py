@@ -1,13 +1,102 @@
-"""Writing a file whole or not at all, whatever stops it."""
+"""Reading a file that anybody may have put there; writing one whole or not at all, whatever stops it."""
 
 import errno
 import os
+import socket
 import threading
+from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 from microgpt_harness import files
 from microgpt_harness.errors import RunError
+
+# ---- reading ----
+
+
+def test_reads_a_file_and_what_a_link_leads_to(tmp_path):
+    path, link = tmp_path / "file", tmp_path / "link"
+    path.write_bytes(b"a\r\n\x1a\xff")  # none of it is text, on Windows too
+    link.symlink_to(path)
+    assert files.read_regular(path, 5) == files.read_regular(link, 5) == path.read_bytes()
+
+
+def folder(path):
+    path.mkdir()
+
+
+def link_to_nothing(path):
+    path.symlink_to(path.with_name("nothing"))
+
+
+def link_to_itself(path):
+    path.symlink_to(path)
+
+
+def link_to_a_device(path):
+    path.symlink_to("/dev/zero")
+
+
+def fifo(path):
+    os.mkfifo(path)
+
+
+def unix_socket(path):
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+
+
+def sparse(path):
+    with path.open("wb") as file:
+        file.truncate(2**40)
+
+
+def said_to_be_empty(path):
+    path.symlink_to("/proc/self/maps")  # a regular file of size 0, which is not empty
+
+
+UNREADABLE = {
+    folder: "folder",
+    link_to_nothing: os.strerror(errno.ENOENT),
+    link_to_itself: os.strerror(errno.ELOOP),
+    link_to_a_device: "device",
+    fifo: "pipe",
+    unix_socket: "pipe",
+    sparse: "larger than 5 bytes",
+    said_to_be_empty: "larger than 5 bytes",
+}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows makes none of these")
+@pytest.mark.parametrize("make", UNREADABLE, ids=lambda make: make.__name__)
+def test_anything_but_a_regular_file_is_an_error_at_once(tmp_path, make):
+    path = tmp_path / "file"
+    if make is said_to_be_empty and not Path("/proc/self/maps").exists():
+        pytest.skip("needs /proc")
+    make(path)
+    descriptors = len(list(Path("/dev/fd").iterdir()))
+    with pytest.raises(OSError) as caught:
+        files.read_regular(path, 5)
+    assert UNREADABLE[make] in caught.value.strerror and caught.value.filename
+    assert len(list(Path("/dev/fd").iterdir())) == descriptors
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no FIFO in a folder")
+def test_a_fifo_that_takes_the_place_of_a_file_while_it_is_opened(tmp_path):
+    path = tmp_path / "file"
+    os.mkfifo(path)
+    with patch("pathlib.Path.stat", return_value=Path(__file__).stat()), pytest.raises(OSError) as caught:
+        files.read_regular(path, 10**9)
+    assert "pipe" in caught.value.strerror
+
+
+def test_a_name_that_no_file_can_have(tmp_path):
+    with pytest.raises(OSError) as caught:
+        files.read_regular(tmp_path / "a\0b", 5)
+    assert "NUL" in caught.value.strerror
+
+
+# ---- writing ----
 
 
 def test_makes_the_folder_and_replaces_what_was_there(tmp_path):

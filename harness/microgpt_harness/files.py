@@ -1,12 +1,14 @@
-"""How files are written: whole or not at all. The bytes go into a temporary file beside it, which takes its place.
+"""How files are read that anybody may have put there, and how files are written: whole or not at all.
 
-After a crash at any moment the old bytes or the new ones are there, and several processes may write the same file.
-Only metrics.jsonl grows while a run goes on: metrics.py reads it up to a line that was cut off.
+What is written goes into a temporary file beside it, which takes its place. After a crash at any moment the old bytes
+or the new ones are there, and several processes may write the same file. Only metrics.jsonl grows while a run goes on.
 """
 
 import contextlib
+import errno
 import glob
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,50 @@ from typing import BinaryIO
 from .errors import RunError
 
 STALE_SECONDS = 60  # a temporary file untouched for this long belongs to a process that was killed
+
+
+def open_regular(path: Path, limit: int | None = None) -> BinaryIO:
+    """Open a file to read its bytes: a regular one of at most `limit` bytes, or one that a link leads to.
+
+    Anything else is an OSError whose `strerror` says what it is, at once: opening a FIFO would wait for ever, reading
+    a device would never end. A path that no system can have (a NUL character in it) is an OSError too. The file may
+    still grow while it is read: read no more than `limit` bytes of it, as `read_regular` does.
+    """
+    try:
+        check_regular(path.stat(), path, limit)  # before opening, which does something to some devices
+        # Not O_RDONLY alone: a FIFO may have taken the file's place meanwhile. Windows has neither FIFO nor the flag.
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        descriptor = os.open(path, flags)
+    except ValueError:
+        raise OSError(errno.EINVAL, "its name holds a NUL character", str(path)) from None
+    try:
+        check_regular(os.fstat(descriptor), path, limit)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """Return the bytes of a regular file of at most `limit` bytes. OSError for anything else, as of `open_regular`."""
+    with open_regular(path, limit) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:  # it has grown, or is one of those in /proc, whose size is said to be 0
+        raise too_large(path, limit)
+    return content
+
+
+def check_regular(status: os.stat_result, path: Path, limit: int | None) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise OSError(errno.EISDIR, "it is a folder, not a file", str(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is a device or a pipe, not a file", str(path))
+    if limit is not None and status.st_size > limit:
+        raise too_large(path, limit)
+
+
+def too_large(path: Path, limit: int) -> OSError:
+    return OSError(errno.EFBIG, f"it is larger than {limit:,} bytes", str(path))
 
 
 @contextlib.contextmanager
