@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from . import datasets, files, flags
-from .console import say, shown
+from .console import printable, say, shown
 from .contract import Engine, Folder
 from .engines import load_engine
 from .errors import RunError, UserError
@@ -357,7 +357,7 @@ def draw_pictures(args: Namespace, run: Any, curve: Any) -> None:
 
 def tell(args: Namespace, message: str) -> None:
     if not args.quiet:
-        print(message, flush=True)
+        print(printable(message, keep="\n"), flush=True)
 
 
 # ---- sample ----
@@ -373,14 +373,18 @@ check_sampler = new_sampler  # building one checks the prompt
 
 
 def print_samples(args: Namespace, sampler: Any) -> list[str]:
-    """Print each sample, as it is drawn if asked to (or on a terminal). Return them."""
+    """Print each sample, as it is drawn if asked to (or on a terminal). Return them as they were printed.
+
+    A stream has lines, a discrete sample is one: there a newline is as foreign as any other control character.
+    """
+    keep = "\n\t" if sampler.mode == "stream" else ""
     live = sys.stdout.isatty() if args.stream is None else args.stream
     samples = []
     for number in range(1, sampler.settings.n_samples + 1):
         head = f"sample {number:2d}: " if sampler.mode == "discrete" else f"--- sample {number} ---\n"
         print(head, end="")
         pieces = []
-        for piece in sampler.sample():
+        for piece in (printable(piece, keep) for piece in sampler.sample()):
             pieces.append(piece)
             if live:
                 print(piece, end="", flush=True)
@@ -435,9 +439,13 @@ def dataset_folder(name: str) -> str:
 
 def saved_settings(folder: Folder, saved: Any, path: Path) -> dict[str, Any]:
     """What the checkpoint says of its model and of how its run sampled; where it is silent, the dataset's own way."""
+    from .training import KEPT_SAMPLING
+
     entry = datasets.registry().get(saved.dataset["name"])
     own = dataset_values({"sampling": entry.sampling}, entry.name) if entry else {}
     sampling = saved.extra.get("sampling")
-    sampling = parse_table(sampling, "sampling", f"checkpoint {path}") if isinstance(sampling, dict) else {}
+    sampling = sampling if isinstance(sampling, dict) else {}
+    sampling = {name: value for name, value in sampling.items() if name in KEPT_SAMPLING}  # above all no prompt
+    sampling = parse_table(sampling, "sampling", f"checkpoint {path}")
     dtype = {"dtype": saved.dtype} if saved.dtype in folder.dtypes else {}
     return own | sampling | saved.config | dtype

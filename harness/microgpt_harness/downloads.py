@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from .console import printable
+
 TIMEOUT = 30.0  # seconds without a single byte
 MAX_SECONDS = 600.0  # for a whole download: a server that trickles never trips TIMEOUT
 MAX_BYTES = 64 * 2**20  # the largest real file has 1.3 MB
@@ -94,4 +96,4 @@ def _cause(error: Exception) -> str:
 
 def _one_line(text: str) -> str:
     """What a stranger's server wrote, fit for a terminal: one short line without control characters."""
-    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))[:300]
+    return printable(" ".join(text.split()))[:300]

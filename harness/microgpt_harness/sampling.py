@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any
 
+from .console import printable
 from .contract import Engine
 from .errors import RunError, UserError
 from .settings import Settings
@@ -16,7 +17,7 @@ def encode_prompt(prompt: str, tokenizer: Any) -> list[int]:
     """Return the prompt's tokens. UserError names the first character that the model never saw."""
     for place, char in enumerate(prompt, start=1):
         if char not in tokenizer.token_of:
-            known = "".join(tokenizer.chars[:80]).replace("\n", "\\n")
+            known = printable("".join(tokenizer.chars[:80]))
             raise UserError(f"--prompt: {char!r} (character {place}) is not in the vocabulary; it knows: {known}")
     return [tokenizer.token_of[char] for char in prompt]
 

@@ -25,6 +25,7 @@ EMA_DECAY = 0.98  # the smoothed loss looks back about 50 steps
 # The lessons draw their first weights as Python lists, and a checkpoint keeps three numbers a weight.
 MAX_WEIGHTS = 40_000_000
 CONFIG_FILE = "config.json"
+KEPT_SAMPLING = ("top_k", "max_tokens", "repetition_penalty")  # what a checkpoint says of how to draw
 CALL_SECONDS = 0.1  # how long one call of the engine should last: short enough to watch and to interrupt
 MAX_STEPS_PER_CALL = 500
 
@@ -247,7 +248,7 @@ def save(run: Run) -> None:
 
 def sampling_settings(settings: Settings) -> dict[str, Any]:
     """Return how to draw, as `main.py sample` takes it up again: not what was asked for on one occasion."""
-    values = {name: getattr(settings, name) for name in ("top_k", "max_tokens", "repetition_penalty")}
+    values = {name: getattr(settings, name) for name in KEPT_SAMPLING}
     return {name: value for name, value in values.items() if value is not None}
 
 
