@@ -14,6 +14,7 @@ from lessons import REFERENCE, Lesson, load
 
 # float64: a few hundred roundings of 1e-16 each; float32: of 6e-8 each.
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
+FINITE_DIFFERENCES = 1e-8  # of the largest entry: what compare_finite_differences may miss by
 
 # The point: no weight is 0 and all are large, so that every line of the model moves the logits far more than rounding
 # does. At the initial weights attention and mlp add exactly nothing, and a mistake in them would change no first loss.
@@ -166,7 +167,7 @@ def compare_finite_differences(lesson: Lesson, entries: int = 60) -> float:
     With h = 1e-5 the formula errs by some h² and by the loss's rounding / h: 1e-10, of gradients of up to 0.1. The
     second derivative of ReLU² jumps at 0, so a step that takes any ReLU across 0 says little: another entry is drawn.
     """
-    h, tolerance = 1e-5, 1e-8
+    h, tolerance = 1e-5, FINITE_DIFFERENCES
     config, batch, state = config_of(lesson), batch_of(lesson), state_at_point(lesson, "float64")
     _, grads = lesson.loss_and_grads(state, batch, config)
     rng = np.random.default_rng(5)

@@ -1,24 +1,75 @@
 """What the tests measured, shown after they have run: a passed test says less than how far from failing it was."""
 
+import json
+from pathlib import Path
+
 import pytest
 
-MEASURED: dict[tuple[str, str], str] = {}
+MEASURED: dict[str, "Measured"] = {}
+
+
+class Measured:
+    """The figures of one kind, and the bound that each of them must keep, if there is one."""
+
+    def __init__(self) -> None:
+        self.figures: dict[str, float | str] = {}  # whose -> figure
+        self.bound: float | None = None
+
+    @property
+    def worst(self) -> tuple[str, float]:
+        # A figure that is not a number is worse than any.
+        return max(self.figures.items(), key=lambda item: item[1] if item[1] == item[1] else float("inf"))
+
+    @property
+    def margin(self) -> float:
+        """How many times larger the worst figure could be."""
+        _, worst = self.worst
+        return self.bound / worst if worst else float("inf")
 
 
 @pytest.fixture
 def record():
-    """Return a function that notes a figure for the table at the end: record("logits", "05_jax float64", 1e-15)."""
+    """Return a function that notes a figure for the table at the end, and fails where it is above its bound.
 
-    def note(what: str, who: str, figure: float | str) -> None:
-        MEASURED[what, who] = figure if isinstance(figure, str) else f"{figure:.1e}"
+    record("one step, loss", "05_jax", 2e-7, bound=2e-6). What fails is noted too: on a new processor it is what one
+    wants to see.
+    """
+
+    def note(what: str, who: str, figure: float | str, bound: float | None = None) -> None:
+        measured = MEASURED.setdefault(what, Measured())
+        measured.figures[who], measured.bound = figure, bound
+        assert bound is None or figure <= bound, f"{who}: {what}: {figure:.1e}, allowed is {bound:.0e}"
 
     return note
 
 
-def pytest_terminal_summary(terminalreporter):
-    if not MEASURED:
-        return
-    terminalreporter.section("measured")
-    for what in dict.fromkeys(what for what, _ in MEASURED):
-        figures = ", ".join(f"{who} {figure}" for (name, who), figure in MEASURED.items() if name == what)
-        terminalreporter.write_line(f"{what}: {figures}")
+def pytest_addoption(parser):
+    parser.addoption("--figures", metavar="FILE", type=Path, help="write every figure and its bound to FILE, as JSON")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    bounded = {what: measured for what, measured in MEASURED.items() if measured.bound is not None}
+    others = {what: measured for what, measured in MEASURED.items() if measured.bound is None}
+    if bounded:
+        terminalreporter.section("worst figure of each bound")
+        width = max(map(len, bounded))
+        terminalreporter.write_line(f"{'':{width}}    worst    bound    margin  worst in")
+        for what, measured in bounded.items():
+            who, worst = measured.worst
+            margin = f"{measured.margin:.1f}" if measured.margin < 10 else f"{measured.margin:,.0f}"
+            terminalreporter.write_line(f"{what:{width}}  {worst:7.1e}  {measured.bound:7.1e}  {margin:>8}  {who}")
+    if others:
+        terminalreporter.section("measured, without a bound")
+        for what, measured in others.items():
+            shown = (f"{who} {x if isinstance(x, str) else format(x, '.1e')}" for who, x in measured.figures.items())
+            terminalreporter.write_line(f"{what}: {', '.join(shown)}")
+    if path := config.getoption("figures"):
+        path.write_text(json.dumps({"bounds": as_json(bounded), "others": as_json(others)}, indent=1) + "\n", "utf-8")
+
+
+def as_json(measured: dict[str, Measured]) -> dict[str, dict]:
+    return {
+        what: {"figures": of.figures}
+        | ({} if of.bound is None else {"bound": of.bound, "worst": of.worst[1], "worst_in": of.worst[0]})
+        for what, of in measured.items()
+    }

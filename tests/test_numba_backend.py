@@ -80,13 +80,13 @@ def beside_its_lesson():
 @DTYPES
 def test_logits_loss_and_gradients(dtype, record):
     for what, difference in comparisons.compare_point(backend(), dtype).items():
-        record(f"02's backends at the same point, {what}", dtype, difference)
+        record(f"02's backends at the same point, {what}, {dtype}", "numba", difference, comparisons.TOLERANCE[dtype])
 
 
 @DTYPES
 def test_one_adam_step(dtype, record):
     for what, difference in comparisons.compare_adam_step(backend(), dtype).items():
-        record(f"02's backends, Adam, {what}", dtype, difference)
+        record(f"02's backends, Adam, {what}, {dtype}", "numba", difference, comparisons.TOLERANCE[dtype])
 
 
 @DTYPES
@@ -143,11 +143,10 @@ def test_500_steps_and_20_names(changes, record, request):
     results = [trained(lesson.engine, **changes) for lesson in (load(REFERENCE), backend())]
     (expected_losses, expected_state, expected_names), (losses, state, names) = results
     difference = max(abs(a - b) for a, b in zip(losses, expected_losses, strict=True))
-    assert difference <= FOLLOWS_FOR_500_STEPS
     for actual, expected in zip(state, expected_state, strict=True):
         comparisons.largest_difference(actual, expected, FOLLOWS_FOR_500_STEPS)
     assert names == expected_names
-    record("02's backends, 500 losses, float64", request.node.callspec.id, difference)
+    record("02's backends, 500 losses, float64", request.node.callspec.id, difference, FOLLOWS_FOR_500_STEPS)
 
 
 def test_float32_learns_as_float64_does():

@@ -101,7 +101,7 @@ def searched_no_further():
 @float64
 def test_every_loss_in_float64(run, record, folder):
     difference = largest_difference(run(folder, "float64").losses, run(REFERENCE, "float64").losses, 500, "float64")
-    record("500 losses on names, float64", folder, difference)
+    record("500 losses on names, float64", folder, difference, TOLERANCE["float64"])
 
 
 @float32
@@ -148,7 +148,7 @@ def test_how_many_names_agree_after_training_in_float32(run, record, folder):
 def test_every_loss_of_a_short_run_in_float64(run, record, folder, settings):
     expected = run(REFERENCE, "float64", **settings).losses
     difference = largest_difference(run(folder, "float64", **settings).losses, expected, SHORT, "float64")
-    record(f"60 losses on names, {describe(settings)}, float64", folder, difference)
+    record(f"60 losses on names, {describe(settings)}, float64", folder, difference, TOLERANCE["float64"])
 
 
 @float32
@@ -191,5 +191,6 @@ def original_names() -> Path:
 @float64
 def test_the_originals_losses_and_names(run, record, original_names, folder):
     made = run(folder, "float64", original_names)
-    record("500 losses of the original", folder, largest_difference(made.losses, GOLDEN["losses"], 500, "float64"))
+    difference = largest_difference(made.losses, GOLDEN["losses"], 500, "float64")
+    record("500 losses of the original", folder, difference, TOLERANCE["float64"])
     assert made.samples() == GOLDEN["samples"]

@@ -21,17 +21,18 @@ def test_the_batch_is_what_it_claims_to_be():
 @DTYPES
 def test_logits_loss_and_gradients(folder, dtype, record):
     for what, difference in comparisons.compare_point(load(folder), dtype).items():
-        record(f"same point, {what}, {dtype}", folder, difference)
+        record(f"same point, {what}, {dtype}", folder, difference, comparisons.TOLERANCE[dtype])
 
 
 def test_gradients_by_hand_against_finite_differences(record):
-    record("gradients against finite differences", REFERENCE, comparisons.compare_finite_differences(load(REFERENCE)))
+    difference = comparisons.compare_finite_differences(load(REFERENCE))
+    record("gradients against finite differences", REFERENCE, difference, comparisons.FINITE_DIFFERENCES)
 
 
 @DTYPES
 def test_one_adam_step(folder, dtype, record):
     for what, difference in comparisons.compare_adam_step(load(folder), dtype).items():
-        record(f"Adam, {what}, {dtype}", folder, difference)
+        record(f"Adam, {what}, {dtype}", folder, difference, comparisons.TOLERANCE[dtype])
 
 
 def test_clipping_acts_at_the_point():
