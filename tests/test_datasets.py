@@ -14,12 +14,14 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import hostile_servers
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -632,6 +634,36 @@ def test_a_download_that_takes_for_ever_or_is_too_big(monkeypatch, tmp_path, ser
         datasets.load("small")
     one_line(caught, "cannot be this file")
     assert cache_files() == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "trickles a status line",
+        "trickles headers",
+        "endless 100 Continue",
+        "trickles a chunk extension",
+        "endless trailers",
+        "redirects with an endless body",
+        "length of 400 digits",
+        "reason of control characters",
+        "TLS: trickles records",
+        "proxy: trickles headers",
+    ],
+)
+def test_a_hostile_server_is_left_in_time(name, tmp_path):
+    assert hostile_servers.meet(name, tmp_path).faults == []
+
+
+def test_a_look_up_of_a_name_that_hangs(monkeypatch):
+    released = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: released.wait(60))
+    monkeypatch.setattr(downloads, "MAX_SECONDS", 0.2)
+    began = time.monotonic()
+    with pytest.raises(downloads.Unavailable, match=r"not finished after 0\.2 s"):
+        downloads.download("http://localhost/", lambda message: None)
+    assert time.monotonic() - began < 30
+    released.set()
 
 
 def test_progress_tells_how_much_came(monkeypatch, tmp_path, server):
