@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from . import checkpoint, files, metrics
+from . import checkpoint, files, metrics, run_config
 from .batches import TrainingData, prepare
 from .checkpoint import Checkpoint
 from .contract import Engine
@@ -24,7 +24,6 @@ from .settings import Settings
 EMA_DECAY = 0.98  # the smoothed loss looks back about 50 steps
 # The lessons draw their first weights as Python lists, and a checkpoint keeps three numbers a weight.
 MAX_WEIGHTS = 40_000_000
-CONFIG_FILE = "config.json"
 KEPT_SAMPLING = ("top_k", "max_tokens", "repetition_penalty")  # what a checkpoint says of how to draw
 CALL_SECONDS = 0.1  # how long one call of the engine should last: short enough to watch and to interrupt
 MAX_STEPS_PER_CALL = 500
@@ -107,7 +106,7 @@ def write_config(run: Run, folder_name: str, computed_by: dict[str, Any]) -> Non
         "config": config,
         **settings,
     }
-    files.write_text(run.folder / CONFIG_FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    files.write_text(run.folder / run_config.FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def count_params(config: Any, vocab_size: int) -> int:
@@ -261,7 +260,7 @@ def keep_records(run: Run) -> None:
     except UserError:  # damaged: nothing can belong to it
         return
     if metrics.belongs(run.folder, saved.step, saved.extra.get("ema")):
-        for name in (metrics.FILE, CONFIG_FILE):
+        for name in (metrics.FILE, run_config.FILE):
             if (run.folder / name).exists():
                 copy(run.folder / name, run.folder / f"previous.{name}")
 
