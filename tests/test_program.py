@@ -403,9 +403,10 @@ def test_prompt(trained):
 
 
 def test_greedy(trained):
-    coldest = sample(trained, "--temperature", 0)
-    assert len(set(coldest)) == 1
-    assert coldest == sample(trained, "--top-k", 1) == sample(trained, "--top-k", 1, "--temperature", 5)
+    coldest = sample(trained, "--temperature", 0, "--n-samples", 5)
+    assert len(coldest) == 5 and len(set(coldest)) == 1
+    for flags in ([], ["--temperature", 5]):
+        assert sample(trained, "--top-k", 1, "--n-samples", 5, *flags) == coldest
 
 
 def test_temperature_and_top_k_change_the_draw(trained):

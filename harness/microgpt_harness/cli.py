@@ -89,22 +89,11 @@ def dispatch(folder: Folder, argv: list[str]) -> int:
 
         return bench.command(folder, args)
     if args.list:
+        from .listing import print_list
+
         print_list()
         return 0
     return train_command(folder, args)
-
-
-def print_list() -> None:
-    """Print a table of the datasets, and each one's own defaults."""
-    rows = datasets.listing()
-    print(f"{'name':14s} {'mode':9s} {'documents':>9s} {'characters':>10s}  {'where':9s} licence")
-    for row in rows:
-        counts = f"{row['documents']:9,d} {row['characters']:10,d}"
-        print(f"{row['name']:14s} {row['mode']:9s} {counts}  {row['where']:9s} {row['licence']}")
-    print("\ndefaults that differ from the lesson's Config:")
-    for row in rows:
-        own = {key: value for table in row["defaults"].values() for key, value in table.items()}
-        print(f"{row['name']:14s} " + (", ".join(f"{key} {value:g}" for key, value in own.items()) or "none"))
 
 
 # ---- train ----
@@ -349,10 +338,16 @@ def draw_pictures(args: Namespace, run: Any, curve: Any) -> None:
     from . import plots
 
     if not plots.available():
-        tell(args, plots.MISSING)
+        tell(args, f"{plots.MISSING}; to draw them: {drawing_command()}")
         return
     plots.draw_loss(run.folder / "loss.png", curve, f"{run.data.dataset.name}, {run.folder.name}")
     plots.draw_folders(run.folder.parent)
+
+
+def drawing_command() -> str:
+    """Return the command that draws the pictures of the run which has just ended, without training it again."""
+    resume = [] if "--resume" in sys.argv else ["--resume"]
+    return shlex.join(["uv", "run", "--with", "matplotlib", "python", *sys.argv, *resume])
 
 
 def tell(args: Namespace, message: str) -> None:
@@ -379,8 +374,13 @@ def print_samples(args: Namespace, sampler: Any) -> list[str]:
     """
     keep = "\n\t" if sampler.mode == "stream" else ""
     live = sys.stdout.isatty() if args.stream is None else args.stream
+    n_samples = sampler.settings.n_samples
+    if n_samples > 1 and sampler.always_the_same and "n_samples" not in args.values:
+        n_samples = 1
+        if not args.quiet:
+            say(f"one sample only: {sampler.always_the_same}, so all are the same; --n-samples N prints it N times")
     samples = []
-    for number in range(1, sampler.settings.n_samples + 1):
+    for number in range(1, n_samples + 1):
         head = f"sample {number:2d}: " if sampler.mode == "discrete" else f"--- sample {number} ---\n"
         print(head, end="")
         pieces = []

@@ -8,7 +8,7 @@ from typing import Any
 from .contract import Folder
 from .errors import UserError
 from .paths import RUNS
-from .settings import OPTIONS, Option, real, whole
+from .settings import OPTIONS, Option, lesson_defaults, plain, real, whole
 
 COMMANDS = ("train", "sample", "bench")
 EPILOG = """\
@@ -16,7 +16,16 @@ main.py sample --help   what can be set when sampling from a checkpoint
 main.py bench --help    how fast this folder is
 main.py --list          the datasets and their own defaults
 
-Settings come from the flag, else the --config file, else the dataset's defaults, else the lesson's Config."""
+Settings come from the flag, else the --config file, else the dataset's own
+defaults, else the lesson's Config, whose values stand above. A --config file
+may use the flags' names, with underscores, or Config's: --steps is steps or
+num_steps, --lr is lr or learning_rate. scenarios/ holds files worth trying."""
+# What --help says of a default that is no number of Config
+SAID_OTHERWISE = {"prompt": "none", "max_tokens": "the block's end; in running text 500"}
+OF_THE_RUN = dict.fromkeys(("temperature", "top_k", "max_tokens", "repetition_penalty", "dtype"), "the run's")
+
+
+LOG_EVERY = "print a line every N steps; 0: none (default: ten lines, on a terminal a bar)"
 
 
 class Parser(argparse.ArgumentParser):
@@ -54,17 +63,25 @@ def computed_by(folder: Folder, args: argparse.Namespace) -> dict[str, Any]:
 def train_parser(folder: Folder) -> Parser:
     parser = new_parser(folder, "", "Train this folder's microGPT on names or other text, then print samples.", EPILOG)
     add_common(parser, folder, several_datasets=True)
-    parser.add_argument("--list", action="store_true", help="print the datasets and leave")
+    parser.add_argument("--list", action="store_true", help="print the datasets and exit")
+    defaults = own_defaults(folder)
     for group in ("model", "training", "sampling"):
-        add_options(parser, group)
+        add_options(parser, group, defaults)
     run = parser.add_argument_group("run")
     add_stream(run)
-    run.add_argument("--config", type=Path, metavar="FILE.toml", help="a scenario: data and settings in TOML")
+    run.add_argument(
+        "--config", type=Path, metavar="FILE.toml", help="a scenario: data and settings in TOML (see below)"
+    )
     run.add_argument("--resume", action="store_true", help="go on from this run's checkpoint")
     run.add_argument("--checkpoint", type=Path, metavar="PATH", help="go on from this one instead, whoever wrote it")
     run.add_argument("--save-every", type=typed(whole(0)), default=0, metavar="N", help="save every N steps too")
-    run.add_argument("--stop-at", type=typed(whole(1)), metavar="N", help="stop after step N for now, to resume later")
-    run.add_argument("--log-every", type=typed(whole(0)), metavar="N", help="print a line every N steps; 0: none")
+    run.add_argument(
+        "--stop-at",
+        type=typed(whole(1)),
+        metavar="N",
+        help="stop after step N for now, to resume later (default: the last step)",
+    )
+    run.add_argument("--log-every", type=typed(whole(0)), metavar="N", help=LOG_EVERY)
     run.add_argument("--no-plot", action="store_true", help="draw no pictures")
     run.add_argument("--live-plot", action="store_true", help="a window that follows the loss")
     run.add_argument("--quiet", action="store_true", help="print the samples only")
@@ -74,8 +91,9 @@ def train_parser(folder: Folder) -> Parser:
 def sample_parser(folder: Folder) -> Parser:
     parser = new_parser(folder, " sample", "Print samples from a checkpoint.", None)
     add_common(parser, folder, several_datasets=False)
-    add_options(parser, "sampling")
-    add_options(parser, "training", only=("seed", "dtype", "device"))
+    defaults = own_defaults(folder) | OF_THE_RUN | {"seed": "go on as the run would have"}
+    add_options(parser, "sampling", defaults)
+    add_options(parser, "training", defaults, only=("seed", "dtype", "device"))
     run = parser.add_argument_group("run")
     add_stream(run)
     run.add_argument(
@@ -89,8 +107,9 @@ def sample_parser(folder: Folder) -> Parser:
 def bench_parser(folder: Folder) -> Parser:
     parser = new_parser(folder, " bench", "Measure how fast this folder trains.", None)
     add_common(parser, folder, several_datasets=False)
-    add_options(parser, "model")
-    add_options(parser, "training", only=("learning_rate", "batch_size", "clip_grad", "seed", "dtype", "device"))
+    add_options(parser, "model", own_defaults(folder))
+    only = ("learning_rate", "batch_size", "clip_grad", "seed", "dtype", "device")
+    add_options(parser, "training", own_defaults(folder), only)
     measuring = parser.add_argument_group("measuring")
     # Not the setting num_steps, which is the length of the run whose time is estimated.
     measuring.add_argument("--steps", type=typed(whole(1)), metavar="N", help="measure this many steps")
@@ -101,14 +120,14 @@ def bench_parser(folder: Folder) -> Parser:
         help="or as many as fit into S seconds (default: 3 seconds, and 20 steps at least)",
     )
     measuring.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    measuring.add_argument("--list-backends", action="store_true", help="print what can be measured and leave")
+    measuring.add_argument("--list-backends", action="store_true", help="print what can be measured and exit")
     return parser
 
 
 def new_parser(folder: Folder, command: str, description: str, epilog: str | None) -> Parser:
     return Parser(
         prog=f"main.py{command}",
-        description=f"{folder.name}: {description}",
+        description=f"{folder.name}\n{description}",
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -127,17 +146,27 @@ def add_common(parser: Parser, folder: Folder, several_datasets: bool) -> None:
     parser.add_argument("--out", type=Path, default=RUNS, metavar="DIR", help="where runs are kept (default: runs/)")
     if len(folder.backends) > 1:
         names = [name for name, _ in folder.backends]
-        parser.add_argument("--backend", choices=names, default=names[0], help=f"who computes (default: {names[0]})")
+        parser.add_argument("--backend", choices=names, default=names[0], help=f"compute backend (default: {names[0]})")
     parser.add_argument("--compile", action="store_true", help="turn the model into machine code first, where offered")
 
 
-def add_options(parser: Parser, group: str, only: tuple[str, ...] | None = None) -> None:
+def own_defaults(folder: Folder) -> dict[str, Any]:
+    """What --help says of each setting's default, by name."""
+    config = lesson_defaults(folder.path / "microgpt.py")
+    return {o.name: o.default for o in OPTIONS} | config | {"dtype": folder.dtypes[0]} | SAID_OTHERWISE
+
+
+def add_options(parser: Parser, group: str, defaults: dict[str, Any], only: tuple[str, ...] | None = None) -> None:
     section = parser.add_argument_group(group)
     for option in OPTIONS:
         if option.group == group and option.flag and (only is None or option.name in only):
             flags = [option.flag, "-i"] if option.name == "prompt" else [option.flag]
             section.add_argument(
-                *flags, dest=option.name, type=typed(option.parse), metavar=metavar(option), help=described(option)
+                *flags,
+                dest=option.name,
+                type=typed(option.parse),
+                metavar=metavar(option),
+                help=described(option, defaults[option.name]),
             )
 
 
@@ -167,8 +196,8 @@ def metavar(option: Option) -> str:
     return {"prompt": "TEXT", "device": "NAME"}.get(option.name, "N")
 
 
-def described(option: Option) -> str:
-    return option.help if option.default in (None, "") else f"{option.help} (default: {option.default})"
+def described(option: Option, default: Any) -> str:
+    return option.help if default is None else f"{option.help} (default: {plain(default)})"
 
 
 def check_folder(folder: Folder, values: dict[str, Any], where: str = "--") -> None:

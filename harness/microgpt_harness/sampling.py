@@ -38,6 +38,13 @@ class Sampler:
                 " use a shorter one or train with a larger --block-size"
             )
 
+    @property
+    def always_the_same(self) -> str:
+        """Why every sample is the same, in words, or "" where chance has a say."""
+        if self.settings.config.temperature == 0:
+            return "temperature 0 takes the likeliest character each time"
+        return "top-k 1 leaves nothing to draw from" if self.settings.top_k == 1 else ""
+
     def sample(self) -> Iterator[str]:
         """Yield one sample in pieces, the prompt first."""
         yield self.settings.prompt

@@ -204,6 +204,32 @@ def shortened(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def plain(value: Any) -> str:
+    """Return a setting's value as people write it: 0.01, 1, 1e-08."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def lesson_defaults(lesson: Path) -> dict[str, Any]:
+    """Return the defaults of a lesson's Config by name, read from its source: importing it would import a framework.
+
+    They are the literals of `class Config` and of `CONFIG = Config(...)`, which changes some of them. A source that
+    says it in another way, or that no longer parses because somebody is at work on it, gives fewer or none.
+    """
+    import ast
+
+    try:
+        body = ast.parse(lesson.read_text(encoding="utf-8")).body
+    except (OSError, ValueError, SyntaxError):  # UnicodeDecodeError is a ValueError
+        return {}
+    written = {}
+    for node in body:
+        if isinstance(node, ast.ClassDef) and node.name == "Config":
+            written |= {f.target.id: f.value for f in node.body if isinstance(f, ast.AnnAssign)}
+        elif isinstance(node, ast.Assign) and getattr(getattr(node.value, "func", None), "id", "") == "Config":
+            written |= {keyword.arg: keyword.value for keyword in node.value.keywords}
+    return {name: node.value for name, node in written.items() if isinstance(node, ast.Constant)}
+
+
 def dataset_values(defaults: dict[str, dict], name: str) -> dict[str, Any]:
     """Return a dataset's own defaults by setting name."""
     values = {}

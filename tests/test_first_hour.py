@@ -1,0 +1,139 @@
+"""What a newcomer meets in the first hour: --help and --list, what exercises leave behind, the same sample again."""
+
+import dataclasses
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from lessons import FOLDERS, ROOT, each, load
+from microgpt_harness import plots
+from microgpt_harness.settings import lesson_defaults
+from program import NUMPY, PYTHON, command, environment, on_terminal, run, shown_lines
+
+QUICK = ("--no-plot", "--val-every", 0)
+
+
+# ---- --help and --list ----
+
+
+@pytest.mark.parametrize("folder", each(FOLDERS))
+def test_defaults_read_from_the_source_are_the_lessons_own(folder):
+    assert lesson_defaults(ROOT / folder / "microgpt.py") == dataclasses.asdict(load(folder).engine.CONFIG)
+
+
+def test_a_lesson_somebody_is_at_work_on_has_no_defaults(tmp_path):
+    (tmp_path / "microgpt.py").write_text("class Config:\n    n_embd: int = \n", encoding="utf-8")
+    assert lesson_defaults(tmp_path / "microgpt.py") == lesson_defaults(tmp_path / "none.py") == {}
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_help_shows_every_default(folder):
+    said = " ".join(run(folder, "--help").stdout.split())
+    batch_size = 32 if folder == "04_pytorch_batched" else 1
+    for flag, value in {
+        "--steps N": 500,
+        "--lr N": 0.01,
+        "--n-embd N": 16,
+        "--n-layer N": 1,
+        "--batch-size N": batch_size,
+        "--clip-grad N": 0,
+        "--seed N": 42,
+        "--temperature N": 0.5,
+        "--n-samples N": 20,
+        "--out DIR": "runs/",
+    }.items():
+        assert re.search(rf" {flag} [^()]*\(default: {value}\)", said), flag
+    for flag in re.findall(r" (--[a-z-]+) (?:N|TEXT|NAME|DIR|\{\S+\}) ", said.partition("options:")[2]):
+        own_words = re.search(rf" {flag} (?:N|TEXT|NAME|DIR|\{{\S+\}}) (.*?)(?= --|$)", said.partition("options:")[2])
+        assert "(default: " in own_words[1] or flag == "--save-every", flag
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["sample", "--help"], ["bench", "--help"], ["--list"]], ids=" ".join)
+@pytest.mark.parametrize("columns", [80, 120])
+def test_no_line_is_wider_than_the_terminal(columns, arguments):
+    lines = shown_lines(on_terminal(command(NUMPY, *arguments), columns).stdout)
+    assert len(lines) > 10 and max(map(len, lines)) <= columns
+
+
+def test_list_breaks_between_words_on_a_terminal_and_nowhere_in_a_pipe():
+    piped = run(PYTHON, "--list").stdout
+    narrow = on_terminal(command(PYTHON, "--list"), 80).stdout.replace("\r", "")
+    assert narrow.split() == piped.split() and len(narrow.splitlines()) > len(piped.splitlines())
+    rows = [line for line in piped.splitlines() if line.startswith("paul_graham ")]
+    assert len(rows) == 2 and rows[0].endswith("never shipped") and rows[1].endswith("n_samples 3")
+    assert all(re.search(r" [\w.]+(,|$)", line) for line in narrow.splitlines() if " n_embd" in line)
+    assert not re.search(r"(n_samples|temperature|learning_rate|max_tokens)\n", narrow)  # a name keeps its value
+
+
+# ---- samples that can only be the same ----
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    run(NUMPY, "--out", folder, "--steps", 60, "--n-samples", 0, *QUICK)
+    return folder
+
+
+def noted(*arguments):
+    """Run 02's main.py to a good end. Return its samples and what it said on standard error."""
+    done = subprocess.run(command(NUMPY, *arguments), env=environment(), capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    return re.findall(r"^sample +\d+: (.*)$", done.stdout, re.MULTILINE), done.stderr
+
+
+@pytest.mark.parametrize("flags, why", [(["--temperature", 0], "temperature 0"), (["--top-k", 1], "top-k 1")])
+def test_one_sample_where_all_would_be_the_same(flags, why, out):
+    samples, said = noted("sample", "--out", out, *flags)
+    assert len(samples) == 1 and said.startswith("main.py: one sample only: ") and said.count("\n") == 1
+    assert why in said and "--n-samples" in said
+    assert noted("sample", "--out", out, *flags, "--quiet") == (samples, "")
+    assert noted("sample", "--out", out, *flags, "--n-samples", 3) == (samples * 3, "")  # who asks for three gets three
+    assert noted("sample", "--out", out, *flags, "--n-samples", 0) == ([], "")
+    assert len(noted("sample", "--out", out)[0]) == 20
+
+
+def test_a_run_at_temperature_0_keeps_one_sample(tmp_path):
+    samples, said = noted("--out", tmp_path, "--steps", 3, "--temperature", 0, *QUICK)
+    assert (tmp_path / "names" / NUMPY / "samples.txt").read_text(encoding="utf-8").splitlines() == samples
+    assert len(samples) == 1 and "temperature 0" in said
+
+
+# ---- pictures without matplotlib ----
+
+
+def test_01_names_the_command_that_draws_its_pictures(monkeypatch, tmp_path):
+    """The command is tried as it is printed, but for uv, which here is the environment that has matplotlib."""
+    main = ROOT / PYTHON / "main.py"
+    hidden = (
+        f"import runpy, sys; sys.path.insert(0, {str(ROOT / 'harness')!r})\n"
+        "import microgpt_harness.plots as plots; plots.available = lambda: False\n"
+        f"sys.argv = [{str(main)!r}, '--out', {str(tmp_path)!r}, '--steps', '4', '--n-samples', '2']\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", hidden], env=environment(), capture_output=True, encoding="utf-8")
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith(plots.MISSING)]
+    start, arguments = line.split(str(main))
+    assert start.endswith("uv run --with matplotlib python ")
+    before = (tmp_path / "names" / PYTHON / "metrics.jsonl").read_text(encoding="utf-8")
+    again = run(PYTHON, *arguments.split())
+    assert again.stdout.count("sample  ") == 2 and (tmp_path / "names" / PYTHON / "loss.png").exists()
+    assert (tmp_path / "names" / PYTHON / "metrics.jsonl").read_text(encoding="utf-8") == before
+
+
+# ---- exercises ----
+
+
+@pytest.mark.skipif(not shutil.which("git") or not (ROOT / ".git").exists(), reason="needs git and a checkout")
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_what_exercises_have_one_write_is_ignored(folder):
+    """Every file that a README has one copy to, redirect to or save as is none that git would ask about."""
+    text = (ROOT / folder / "README.md").read_text(encoding="utf-8").partition("## Exercises")[2]
+    written = set(re.findall(r"`cp \S+ (\S+)`|> (\S+)`|saved as `(\S+)`", text))
+    files = sorted({f"{folder}/{name}" for names in written for name in names if name})
+    assert f"{folder}/exercise.py" in files
+    done = subprocess.run(["git", "check-ignore", *files], cwd=ROOT, capture_output=True, encoding="utf-8")
+    assert done.stdout.splitlines() == files
+    assert subprocess.run(["git", "check-ignore", f"{folder}/microgpt.py"], cwd=ROOT).returncode == 1
