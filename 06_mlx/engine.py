@@ -1,10 +1,16 @@
 """This folder's lesson behind the names that the harness calls (harness/microgpt_harness/contract.py)."""
 
+import os
+
 import mlx.core as mx
 import numpy as np
 from microgpt import CONFIG, State, Tokenizer, gpt, init_params, loss_fn, train_step, unflatten
 
 __all__ = ["CONFIG", "Tokenizer", "evaluate", "export_state", "init_params", "make_state", "next_logits", "train_steps"]
+
+# From the M5 on, Apple's GPUs multiply float32 matrices with ten bits of each number unless told not to, before the
+# first product. What this program calls float32 has 24.
+os.environ.setdefault("MLX_ENABLE_TF32", "0")
 
 
 def make_state(config, params, adam_m=None, adam_v=None, step=0, dtype="float32", device="auto"):

@@ -1,6 +1,7 @@
 """What the tests measured, shown after they have run: a passed test says less than how far from failing it was."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,14 @@ def record():
         assert bound is None or figure <= bound, f"{who}: {what}: {figure:.1e}, allowed is {bound:.0e}"
 
     return note
+
+
+@pytest.fixture(autouse=True)
+def back_on_the_cpu():
+    """MLX computes on one default device, and a test on a Mac's GPU leaves it where no float64 can be computed."""
+    yield
+    if mx := sys.modules.get("mlx.core"):
+        mx.set_default_device(mx.cpu)
 
 
 def pytest_addoption(parser):

@@ -9,7 +9,7 @@ import platform
 import random
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -22,12 +22,24 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = sorted(path.parent.name for path in ROOT.glob("0*/microgpt.py"))
 REFERENCE = "02_numpy_manual_backprop"  # nobody differentiates for it; test_same_point.py checks it by differences
-FLOAT32_FOLDERS = [folder for folder in FOLDERS if folder != "01_pure_python"]  # a Python float has 64 bits
 
 # Process-wide, so for every test: float64 would silently be float32 without it, and float32 stays float32 with it.
 jax.config.update("jax_enable_x64", True)
 
 WITHOUT_MLX = sys.platform == "win32" or (sys.platform == "darwin" and platform.machine() != "arm64")
+
+
+def metal() -> list[str]:
+    """Return 06 on the GPU where MLX finds one, as on a Mac. A GPU has no float64."""
+    if WITHOUT_MLX:
+        return []
+    import mlx.core as mx
+
+    return ["06_mlx:gpu"] if mx.is_available(mx.gpu) else []
+
+
+# What computes in float32, each a folder, or FOLDER:DEVICE where that is not the CPU. A Python float has 64 bits.
+FLOAT32_FOLDERS = [*(folder for folder in FOLDERS if folder != "01_pure_python"), *metal()]
 
 
 def each(folders: list[str]) -> list[Any]:
@@ -52,9 +64,10 @@ class Lesson:
     folder: str
     microgpt: ModuleType
     engine: ModuleType
+    device: str = "cpu"
 
     def make_state(self, config: Any, params: dict, dtype: str, **rest: Any) -> Any:
-        return self.engine.make_state(config, params, dtype=dtype, device="cpu", **rest)
+        return self.engine.make_state(config, params, dtype=dtype, device=self.device, **rest)
 
     def logits(self, state: Any, batch: list[list[int]], config: Any) -> list[np.ndarray]:
         """Return each document's logits, (T, V), T being its length without the last token."""
@@ -73,8 +86,12 @@ class Lesson:
 def load(folder: str, edits: tuple[Edit, ...] = (), appended: str = "") -> Lesson:
     """Load a folder's modules, the lesson's source changed by `edits` and with `appended` at its end.
 
+    FOLDER:DEVICE is the folder's lesson computing on that device, where FOLDER alone is the CPU.
     ValueError: the text an edit replaces is not there, or more than once, so that the edit would be a guess.
     """
+    folder, _, device = folder.partition(":")
+    if device:
+        return replace(load(folder, edits, appended), device=device)
     path = ROOT / folder / "microgpt.py"
     source = path.read_text(encoding="utf-8")
     for edit in edits:
