@@ -9,6 +9,7 @@ import csv
 import hashlib
 import io
 import os
+import random
 import socket
 import struct
 import subprocess
@@ -25,7 +26,7 @@ import hostile_servers
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from microgpt_harness import datasets, downloads
+from microgpt_harness import batches, datasets, downloads, files
 from microgpt_harness.errors import RunError, UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -264,11 +265,13 @@ def test_missing_file_folder_and_unreadable_file(tmp_path, monkeypatch):
         datasets.load("none.txt/" + "x" * 5000 + ".txt")
     one_line(caught)
 
-    def refuse(path):
-        raise PermissionError(13, "Permission denied")
+    def refuse(path, limit):
+        if path.suffix == ".txt":
+            raise PermissionError(13, "Permission denied")
+        return b""
 
     (tmp_path / "secret.txt").write_bytes(CONTENT)
-    monkeypatch.setattr(Path, "read_bytes", lambda path: refuse(path) if path.suffix == ".txt" else b"")
+    monkeypatch.setattr(files, "read_regular", refuse)
     with pytest.raises(UserError) as caught:
         datasets._load_own(tmp_path / "secret.txt", "discrete")
     one_line(caught, "secret.txt", "may not be read")
@@ -634,6 +637,75 @@ def test_a_download_that_takes_for_ever_or_is_too_big(monkeypatch, tmp_path, ser
         datasets.load("small")
     one_line(caught, "cannot be this file")
     assert cache_files() == []
+
+
+def test_a_file_of_ones_own_has_its_limits(monkeypatch, tmp_path):
+    path = tmp_path / "own.txt"
+    path.write_bytes(b"ab\n" * 100)
+    assert len(datasets.load(str(path)).documents) == 100
+    with monkeypatch.context() as patch, pytest.raises(UserError) as caught:
+        patch.setattr(datasets, "MAX_OWN_BYTES", 299)
+        datasets.load(str(path))
+    one_line(caught, "own.txt", "larger than 299 bytes", "a part of it")
+    with monkeypatch.context() as patch, pytest.raises(UserError) as caught:
+        patch.setattr(datasets, "MAX_OWN_LINES", 99)
+        datasets.load(str(path))
+    one_line(caught, "own.txt", "100 lines", "99")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
+def test_devices_and_pipes_are_no_datasets(monkeypatch, tmp_path):
+    os.mkfifo(tmp_path / "pipe.txt")
+    for path in ("/dev/zero", str(tmp_path / "pipe.txt")):
+        with pytest.raises(UserError) as caught:
+            datasets.load(path)
+        one_line(caught, path, "a device or a pipe")
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    os.mkfifo(cache / "small.txt")
+    make_registry(monkeypatch, tmp_path, url="http://127.0.0.1:1/small.txt")
+    with pytest.raises(RunError) as caught:
+        datasets.load("small")
+    one_line(caught, "a device or a pipe", "connection refused")
+
+
+class CountingTokenizer:
+    """Remembers the longest text that it was given at once."""
+
+    longest = 0
+
+    def __init__(self, docs):
+        self.chars = sorted(set("".join(docs)))
+        self.bos = len(self.chars)
+
+    def encode(self, doc):
+        CountingTokenizer.longest = max(CountingTokenizer.longest, len(doc))
+        return [self.bos, *map(self.chars.index, doc), self.bos]
+
+
+@pytest.mark.parametrize(("mode", "most"), [("discrete", 4), ("stream", 100)])
+def test_only_what_is_used_of_a_long_line_is_tokenised(monkeypatch, mode, most):
+    monkeypatch.setattr(CountingTokenizer, "longest", 0)
+    monkeypatch.setattr(batches, "AT_ONCE", 100)
+    text = "abcdef" * 1000
+    data = batches.prepare(datasets.Dataset("own", mode, [text], {}), CountingTokenizer, 4, random.Random(0))
+    (tokens,) = data.batch(0, 1)
+    assert CountingTokenizer.longest == most
+    assert tokens == [6, 0, 1, 2, 3] if mode == "discrete" else len(tokens) == 5
+    if mode == "stream":
+        assert list(data.stream) == [6, *([0, 1, 2, 3, 4, 5] * 1000), 6]
+
+
+def test_a_document_shorter_than_the_block_keeps_its_end():
+    data = batches.prepare(datasets.Dataset("own", "discrete", ["abc"], {}), CountingTokenizer, 4, random.Random(0))
+    assert data.batch(0, 1) == [[3, 0, 1, 2, 3]]
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 1000])
+def test_the_hash_of_the_data_is_that_of_its_documents_in_a_row(monkeypatch, at_once):
+    monkeypatch.setattr(batches, "AT_ONCE", at_once)
+    data = batches.prepare(datasets.Dataset("own", "discrete", DOCUMENTS, {}), CountingTokenizer, 4, random.Random(0))
+    assert data.sha256 == hashlib.sha256("\0".join(DOCUMENTS).encode()).hexdigest()
 
 
 @pytest.mark.parametrize(

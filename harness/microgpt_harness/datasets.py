@@ -12,6 +12,7 @@ somebody put it there on purpose, so it has to be somebody who takes it away.
 Nothing reaches the disk before its hash is right, and no zip member is ever written to the disk at all.
 """
 
+import errno
 import os
 import re
 from dataclasses import MISSING, dataclass, field, fields
@@ -24,7 +25,10 @@ from .paths import DATA
 
 REGISTRY = DATA / "datasets.toml"
 MAX_VOCABULARY = 5000  # distinct characters: beyond it a character-level model is the wrong tool
-MAX_BYTES = 64 * 2**20  # of a zip's unpacked members; the largest real one has 4 MB
+MAX_BYTES = 64 * 2**20  # of a registry's file, and of a zip's unpacked members; the largest real one has 4 MB
+MAX_OWN_BYTES = 32 * 2**20  # of a user's own file: all of it is held in memory, several times over
+MAX_OWN_LINES = 2**22  # a line of its own takes some hundred bytes however short it is
+MAX_REGISTRY_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def registry() -> dict[str, Entry]:
     import tomllib
 
     try:
-        tables = tomllib.loads(_text(REGISTRY.read_bytes(), str(REGISTRY)))
+        tables = tomllib.loads(_text(files.read_regular(REGISTRY, MAX_REGISTRY_BYTES), str(REGISTRY)))
     except OSError as error:
         raise UserError(f"{REGISTRY}: {error.strerror}; restore it from the repository") from error
     except tomllib.TOMLDecodeError as error:
@@ -174,6 +178,8 @@ def load(name_or_path: str, mode: str | None = None, progress: Progress | None =
 
 def _load_own(path: Path, mode: str) -> Dataset:
     text = _text(_read_own(path), str(path))
+    if (n_lines := text.count("\n")) > MAX_OWN_LINES:
+        raise UserError(f"{path}: {n_lines:,} lines; the limit is {MAX_OWN_LINES:,}: take a part of it")
     documents = _lines(text) if mode == "discrete" else _paragraphs(text)
     if not documents:
         raise UserError(f"{path}: empty: a dataset needs at least one line of text")
@@ -190,14 +196,16 @@ def _load_own(path: Path, mode: str) -> Dataset:
 
 def _read_own(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return files.read_regular(path, MAX_OWN_BYTES)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; check the path, or see --list for the datasets by name") from error
-    except (IsADirectoryError, PermissionError) as error:  # Windows says PermissionError for a folder too
-        what = "a folder; name a text file inside it" if path.is_dir() else "it may not be read; check its permissions"
-        raise UserError(f"{path}: {what}") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{path}: a folder; name a text file inside it") from error
+    except PermissionError as error:
+        raise UserError(f"{path}: it may not be read; check its permissions") from error
+    except OSError as error:
+        advice = "take a part of it" if error.errno == errno.EFBIG else "name a text file"
+        raise UserError(f"{path}: cannot be read: {error.strerror}; {advice}") from error
 
 
 def own_name(path: str | Path) -> str:
@@ -379,7 +387,7 @@ def _read_shipped(entry: Entry) -> bytes:
     path = DATA / entry.file
     remedy = "restore it from the repository, e.g. `git checkout data`"
     try:
-        data = path.read_bytes()
+        data = files.read_regular(path, MAX_BYTES)
     except OSError as error:
         raise RunError(f"{path}: {error.strerror}; {remedy}") from error
     fault = _fault(entry, data)
@@ -391,7 +399,7 @@ def _read_shipped(entry: Entry) -> bytes:
 def _from_cache(entry: Entry, progress: Progress) -> bytes:
     path = cache_folder() / entry.file
     try:
-        data = path.read_bytes()
+        data = files.read_regular(path, MAX_BYTES)
     except FileNotFoundError as error:
         raise Unavailable("") from error  # the usual case: not worth a word
     except OSError as error:
@@ -415,10 +423,9 @@ def _from_mirror(entry: Entry, progress: Progress) -> bytes:
     else:
         address = str(Path(mirror) / entry.file)
         try:
-            data = Path(address).read_bytes()
-        except (OSError, ValueError) as error:
-            cause = getattr(error, "strerror", None) or error
-            raise Unavailable(f"MICROGPT_MIRROR: {address}: {cause}") from error
+            data = files.read_regular(Path(address), MAX_BYTES)
+        except OSError as error:
+            raise Unavailable(f"MICROGPT_MIRROR: {address}: {error.strerror}") from error
     fault = _fault(entry, data)
     if fault:
         raise RunError(f"dataset {entry.name}: {address}: {fault}. Replace it there, or unset MICROGPT_MIRROR")

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import files
 from .errors import UserError
+
+MAX_CONFIG_BYTES = 2**16  # of a scenario: the time that Python's TOML reader takes may grow with the square
 
 
 @dataclass(frozen=True)
@@ -144,23 +147,25 @@ def read_config_file(path: Path) -> ConfigFile:
     import tomllib
 
     try:
-        tables = tomllib.loads(path.read_bytes().decode("utf-8").removeprefix("\ufeff"))
+        tables = tomllib.loads(files.read_regular(path, MAX_CONFIG_BYTES).decode("utf-8").removeprefix("\ufeff"))
     except (OSError, ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"--config {path}: {reason}; it must be a TOML file in UTF-8") from error
     groups = ("data", "model", "training", "sampling")
     for name, table in tables.items():
         if name not in groups or not isinstance(table, dict):
-            raise UserError(f"--config {path}: {name!r} is not one of the tables {', '.join(f'[{g}]' for g in groups)}")
+            raise UserError(
+                f"--config {path}: {shortened(name)} is not one of the tables {', '.join(f'[{g}]' for g in groups)}"
+            )
     data = tables.get("data", {})
     if unknown := data.keys() - {"dataset", "mode"}:
-        raise UserError(f"--config {path} [data]: {min(unknown)!r} is unknown; it may hold dataset and mode")
+        raise UserError(f"--config {path} [data]: {shortened(min(unknown))} is unknown; it may hold dataset and mode")
     named = data.get("dataset", [])
     named = [named] if isinstance(named, str) else named
     if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
         raise UserError(f"--config {path} [data]: dataset must be a name or a list of names")
     if data.get("mode") not in (None, "discrete", "stream"):
-        raise UserError(f"--config {path} [data]: mode must be discrete or stream, not {data['mode']!r}")
+        raise UserError(f"--config {path} [data]: mode must be discrete or stream, not {shortened(data['mode'])}")
     values = {}
     for group in groups[1:]:
         values |= parse_table(tables.get(group, {}), group, f"--config {path} [{group}]")
@@ -182,7 +187,7 @@ def parse_table(table: dict[str, Any], group: str, where: str) -> dict[str, Any]
         if option is None:
             nearest = difflib.get_close_matches(key, options, n=1)
             hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(sorted(options))}"
-            raise UserError(f"{where}: {key!r} is unknown; {hint}")
+            raise UserError(f"{where}: {shortened(key)} is unknown; {hint}")
         if option.name in values:
             same = " and ".join(sorted(option.spellings))
             raise UserError(f"{where}: {same} are the same setting; leave one of them out")
