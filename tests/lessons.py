@@ -21,6 +21,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = sorted(path.parent.name for path in ROOT.glob("0*/microgpt.py"))
+NAMES = ROOT / "data" / "names.txt"
 REFERENCE = "02_numpy_manual_backprop"  # nobody differentiates for it; test_same_point.py checks it by differences
 
 # Process-wide, so for every test: float64 would silently be float32 without it, and float32 stays float32 with it.

@@ -9,10 +9,19 @@ without them, a comparison that fails always would look like one that catches ev
 """
 
 import pytest
-from comparisons import Different, compare_adam_step, compare_finite_differences, compare_point, compare_samples
-from lessons import FOLDERS, REFERENCE, Edit, each, load
+from comparisons import (
+    Different,
+    compare_adam_step,
+    compare_finite_differences,
+    compare_one_step,
+    compare_point,
+    compare_samples,
+    judge,
+)
+from lessons import FLOAT32_FOLDERS, FOLDERS, REFERENCE, Edit, each, load
 
 PYTHON, NUMPY, TORCH, BATCHED, JAX, MLX = FOLDERS
+BY_FAR = 1000  # times the bound: the least that one step in float32 must show of a mistake
 
 # What the name says -> folder -> (text in the lesson, its replacement), one or more pairs.
 MODEL = {
@@ -204,11 +213,11 @@ def mutant(folder, changes):
     return load(folder, tuple(Edit(old, new) for old, new in changes), PLAIN_ADAM if uses_plain_adam else "\n")
 
 
-def cases(mutants):
+def cases(mutants, folders=FOLDERS):
     return [
         pytest.param(*folder.values, changes, id=f"{name}-{folder.values[0]}", marks=folder.marks)
         for name, by_folder in mutants.items()
-        for folder in each(list(by_folder))
+        for folder in each([folder for folder in by_folder if folder in folders])
         for changes in [by_folder[folder.values[0]]]
     ]
 
@@ -226,16 +235,16 @@ def test_every_mutant_exists_for_every_lesson(mutants):
 def test_an_unchanged_lesson_passes(folder):
     """The way a mutant goes, with nothing changed."""
     lesson = mutant(folder, [("# %% Model", "# %% Model")])
-    compare_point(lesson)
-    compare_adam_step(lesson)
+    judge(compare_point(lesson))
+    judge(compare_adam_step(lesson))
     compare_samples(lesson)
 
 
 @pytest.mark.parametrize(("folder", "changes"), cases(SAME))
 def test_a_change_that_changes_nothing_passes(folder, changes):
     lesson = mutant(folder, changes)
-    compare_point(lesson)
-    compare_adam_step(lesson)
+    judge(compare_point(lesson))
+    judge(compare_adam_step(lesson))
 
 
 def test_an_edit_whose_text_has_gone_is_an_error():
@@ -247,14 +256,22 @@ def test_an_edit_whose_text_has_gone_is_an_error():
 def test_the_point_catches(folder, changes):
     lesson = mutant(folder, changes)
     with pytest.raises(Different):
-        compare_point(lesson)
+        judge(compare_point(lesson))
 
 
 @pytest.mark.parametrize(("folder", "changes"), cases(STEP))
 def test_the_adam_step_catches(folder, changes):
     lesson = mutant(folder, changes)
     with pytest.raises(Different):
-        compare_adam_step(lesson)
+        judge(compare_adam_step(lesson))
+
+
+@pytest.mark.parametrize(("folder", "changes"), cases(MODEL | STEP, FLOAT32_FOLDERS))
+def test_one_step_in_float32_catches_by_far(folder, changes, record, request):
+    """By so many times the bound that no processor's rounding can hide a mistake or make one."""
+    comparison = compare_one_step(mutant(folder, changes), "clipped")
+    times = max(difference / bound for difference, bound in comparison.values())
+    record("bound of one step / what a mistake moves", request.node.callspec.id, 1 / times, 1 / BY_FAR)
 
 
 @pytest.mark.parametrize(("folder", "changes"), cases(SAMPLING))
@@ -275,19 +292,19 @@ def test_the_samples_catch_a_wrong_past(changes):
 def test_the_point_catches_a_wrong_gradient(changes):
     lesson = mutant(NUMPY, changes)
     with pytest.raises(Different):
-        compare_point(lesson)
+        judge(compare_point(lesson))
 
 
 @in_numpy(BACKWARD)
 def test_finite_differences_catch_a_wrong_gradient(changes):
     lesson = mutant(NUMPY, changes)
     with pytest.raises(Different):
-        compare_finite_differences(lesson)
+        judge(compare_finite_differences(lesson))
 
 
 @in_numpy(BOTH_WAYS)
 def test_the_point_catches_a_wrong_model_with_gradients_to_match(changes):
     lesson = mutant(NUMPY, changes)
-    compare_finite_differences(lesson, entries=10)
+    judge(compare_finite_differences(lesson, entries=10))
     with pytest.raises(Different):
-        compare_point(lesson)
+        judge(compare_point(lesson))

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lessons import FLOAT32_FOLDERS, FOLDERS, REFERENCE, ROOT, Lesson, each, load
+from lessons import FLOAT32_FOLDERS, FOLDERS, NAMES, REFERENCE, ROOT, Lesson, each, load
 
 # float64: roundings of 1e-16, which 500 steps of Adam amplify. float32: likewise of 6e-8.
 TOLERANCE = {"float64": 1e-9, "float32": 1e-3}
-NAMES = ROOT / "data" / "names.txt"
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "makemore_seed42.json").read_text(encoding="utf-8"))
 ORIGINAL_FILE = "makemore_names.txt"
 
