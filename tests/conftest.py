@@ -66,14 +66,19 @@ def pytest_terminal_summary(terminalreporter, config):
         for what, measured in bounded.items():
             who, worst = measured.worst
             margin = f"{measured.margin:.1f}" if measured.margin < 10 else f"{measured.margin:,.0f}"
-            terminalreporter.write_line(f"{what:{width}}  {worst:7.1e}  {measured.bound:7.1e}  {margin:>8}  {who}")
+            figures = f"{short(worst):>7}  {short(measured.bound):>7}"
+            terminalreporter.write_line(f"{what:{width}}  {figures}  {margin:>8}  {who}")
     if others:
         terminalreporter.section("measured, without a bound")
         for what, measured in others.items():
-            shown = (f"{who} {x if isinstance(x, str) else format(x, '.1e')}" for who, x in measured.figures.items())
+            shown = (f"{who} {x if isinstance(x, str) else short(x)}" for who, x in measured.figures.items())
             terminalreporter.write_line(f"{what}: {', '.join(shown)}")
     if path := config.getoption("figures"):
         path.write_text(json.dumps({"bounds": as_json(bounded), "others": as_json(others)}, indent=1) + "\n", "utf-8")
+
+
+def short(figure: float) -> str:
+    return f"{figure:.2g}" if figure >= 0.1 else f"{figure:.1e}"
 
 
 def as_json(measured: dict[str, Measured]) -> dict[str, dict]:
