@@ -273,7 +273,7 @@ def test_missing_file_folder_and_unreadable_file(tmp_path, monkeypatch):
     (tmp_path / "secret.txt").write_bytes(CONTENT)
     monkeypatch.setattr(files, "read_regular", refuse)
     with pytest.raises(UserError) as caught:
-        datasets._load_own(tmp_path / "secret.txt", "discrete")
+        datasets.load(str(tmp_path / "secret.txt"))
     one_line(caught, "secret.txt", "may not be read")
 
 

@@ -1,6 +1,7 @@
 """What a newcomer meets in the first hour: --help and --list, what exercises leave behind, the same sample again."""
 
 import dataclasses
+import json
 import re
 import shutil
 import subprocess
@@ -8,9 +9,21 @@ import sys
 
 import pytest
 from lessons import FOLDERS, ROOT, each, load
-from microgpt_harness import plots
+from microgpt_harness import columns, compare, datasets, plots
+from microgpt_harness.errors import UserError
 from microgpt_harness.settings import lesson_defaults
-from program import NUMPY, PYTHON, command, environment, on_terminal, run, shown_lines
+from program import (
+    MIRROR,
+    NUMPY,
+    PYTHON,
+    command,
+    environment,
+    fails,
+    needs_mirror,
+    on_terminal,
+    run,
+    shown_lines,
+)
 
 QUICK = ("--no-plot", "--val-every", 0)
 
@@ -137,3 +150,111 @@ def test_what_exercises_have_one_write_is_ignored(folder):
     done = subprocess.run(["git", "check-ignore", *files], cwd=ROOT, capture_output=True, encoding="utf-8")
     assert done.stdout.splitlines() == files
     assert subprocess.run(["git", "check-ignore", f"{folder}/microgpt.py"], cwd=ROOT).returncode == 1
+
+
+# ---- one's own CSV ----
+
+
+TOWNS = 'id,name,country\n1,"Washington, D.C.",US\n2,Roma,IT\n\n3,,FR\n4,Wien,AT\n'
+AS_TSV, AS_EXPORTED = TOWNS.replace('"', "").replace(", D", " D").replace(",", "\t"), TOWNS.replace(",", ";")
+
+
+@pytest.mark.parametrize(
+    "text, names",
+    [(TOWNS, "Washington, D.C."), (AS_TSV, "Washington D.C."), (AS_EXPORTED, "Washington; D.C.")],
+    ids=["commas", "tabs", "semicolons"],
+)
+def test_a_column_is_what_is_trained_on(text, names, tmp_path):
+    (tmp_path / "towns.csv").write_text(text, encoding="utf-8")
+    dataset = datasets.load(str(tmp_path / "towns.csv"), column="name")
+    assert (dataset.documents, dataset.column) == ([names, "Roma", "Wien"], "name")
+    assert datasets.load(str(tmp_path / "towns.csv"), column="id").documents == ["1", "2", "3", "4"]
+    with pytest.raises(UserError, match="no column 'town'; the columns are id, name, country"):
+        datasets.load(str(tmp_path / "towns.csv"), column="town")
+
+
+def test_a_run_remembers_its_column(tmp_path):
+    """Its checkpoint resumes and samples without the flag, and another folder's run of another column is told apart."""
+    (tmp_path / "towns.csv").write_text(TOWNS * 9, encoding="utf-8")
+    arguments = ("--dataset", tmp_path / "towns.csv", "--out", tmp_path, "--n-samples", 2, *QUICK)
+    first = run(NUMPY, *arguments, "--column", "name", "--steps", 9, "--stop-at", 5).stdout
+    assert first.startswith("towns: 35 documents") and "looks like" not in first  # the other headers are rows like any
+    resumed = run(NUMPY, *arguments, "--resume")
+    assert "going on after step 5 of 9" in resumed.stdout and "looks like" not in resumed.stdout
+    whole = run(NUMPY, *arguments, "--column", "name", "--steps", 9, "--out", tmp_path / "whole")
+    assert resumed.samples == whole.samples != []
+    for named in (tmp_path / "towns.csv", "towns"):
+        sampled = run(NUMPY, "sample", "--dataset", named, "--out", tmp_path, "--n-samples", 2)
+        assert sampled.samples == resumed.samples
+    fails(
+        NUMPY,
+        *arguments,
+        "--column",
+        "country",
+        "--resume",
+        says=("trained on column 'name' of towns", "leave --column out"),
+    )
+    config = json.loads((tmp_path / "towns" / NUMPY / "config.json").read_text(encoding="utf-8"))
+    assert config["column"] == "name" and "column" in compare.DATA
+
+
+def test_a_column_in_a_scenario(tmp_path):
+    (tmp_path / "towns.csv").write_text(TOWNS * 9, encoding="utf-8")
+    scenario = tmp_path / "towns.toml"
+    scenario.write_text('[data]\ndataset = "towns.csv"\ncolumn = "country"\n[training]\nsteps = 2\n', encoding="utf-8")
+    options = ("--config", scenario, "--out", tmp_path, "--n-samples", 0, *QUICK)
+    assert "towns: 44 documents, 14 characters" in run(NUMPY, *options).stdout
+    assert "towns: 35 documents" in run(NUMPY, *options, "--column", "name").stdout  # the flag comes first
+
+
+def test_a_column_is_for_ones_own_file(tmp_path):
+    fails(NUMPY, "--column", "name", "--out", tmp_path, says=("--column", "names", "file of your own"))
+    scenario = tmp_path / "towns.toml"
+    scenario.write_text('[data]\ncolumn = "country"\n', encoding="utf-8")
+    fails(NUMPY, "--config", scenario, "--out", tmp_path, says=("towns.toml", "column", "file of your own"))
+    scenario.write_text("[data]\ncolumn = 3\n", encoding="utf-8")
+    fails(NUMPY, "--config", scenario, "--out", tmp_path, says=("column", "must be", "3"))
+    with pytest.raises(UserError, match="file of your own"):
+        datasets.load("names", column="name")
+
+
+def hints(tmp_path, name, text, **how):
+    """Return what is said of a file while it is read."""
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    said = []
+    datasets.load(str(tmp_path / name), progress=said.append, **how)
+    return " ".join(said)
+
+
+def test_a_csv_without_a_column_gets_a_hint(tmp_path):
+    words = "name,kind\nanna,x\nbob,y\n"
+    hint = hints(tmp_path, "words.csv", words)
+    assert "words.csv looks like CSV" in hint and "--column NAME" in hint and hint.endswith("its columns: name, kind")
+    assert hints(tmp_path, "words.csv", words, column="name") == ""
+    assert hints(tmp_path, "words.txt", words) == ""  # too few lines to tell
+    assert "name, kind" in hints(tmp_path, "words.txt", words * 10)
+    assert "name, kind" in hints(tmp_path, "words", words.replace(",", "\t") * 10)
+    wide = ",".join(f"column{i}" for i in range(40)) + "\n"
+    assert hints(tmp_path, "wide.csv", wide * 2).endswith("column11 and 28 more")
+
+
+NO_CSV = {
+    "lines": "anna\nbob\n" * 30,
+    "people": "Doe, Jane\nRoe, Richard\n" * 30,
+    "places": "Washington, D.C.\nRoma\n" * 30,
+    "a play": "First Citizen:\nBefore we proceed, hear me.\n\nAll:\nSpeak, speak.\n" * 30,
+    "one comma in each line, but no two alike": "a,b\na,b,c\n" * 30,
+}
+
+
+@pytest.mark.parametrize("text", NO_CSV.values(), ids=NO_CSV)
+def test_no_false_alarm(text, tmp_path):
+    assert hints(tmp_path, "own.txt", text) == hints(tmp_path, "own.txt", text, mode="stream") == ""
+
+
+@needs_mirror
+@pytest.mark.parametrize("name", datasets.names())
+def test_no_false_alarm_for_any_dataset(name, monkeypatch):
+    monkeypatch.setenv("MICROGPT_MIRROR", MIRROR)
+    documents = datasets.load(name).documents
+    assert columns.found_in("\n".join(documents), ".txt") == columns.found_in("\n\n".join(documents), ".txt") == []

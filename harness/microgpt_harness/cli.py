@@ -106,8 +106,7 @@ def train_command(folder: Folder, args: Namespace) -> int:
     if args.checkpoint and len(named) > 1:
         raise UserError("--checkpoint goes on with one run: name one --dataset")
     check_run_folders(named)
-    if file.mode and not own_files(named):
-        raise UserError(f"--config {args.config}: mode is for a text file of your own; {named[0]} has its own mode")
+    check_own_files(args, file, named)
     if args.live_plot:
         check_live_plot()
     engine = load_engine(folder, args)
@@ -145,6 +144,15 @@ def check_run_folders(named: list[str]) -> None:
                 f"{other} and {name} would both be kept in the folder {dataset_folder(name)};"
                 " rename one, or train them one by one, each with an --out of its own"
             )
+
+
+def check_own_files(args: Namespace, file: ConfigFile, named: list[str]) -> None:
+    """Raise UserError for what is said of a user's own file where there is none."""
+    said = {"--column": args.column}
+    said |= {f"--config {args.config}: column": file.column, f"--config {args.config}: mode": file.mode}
+    for what, value in said.items():
+        if value is not None and not own_files(named):
+            raise UserError(f"{what} is for a file of your own; {named[0]} is a dataset of the registry")
 
 
 def own_files(named: list[str]) -> list[str]:
@@ -193,10 +201,13 @@ def train_one(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile,
     from . import metrics, training
     from .progress import make_progress
 
-    dataset = datasets.load(name, mode=own_mode(name, file), progress=lambda message: tell(args, message))
-    run_folder = args.out / dataset.name / folder.name
+    run_folder = args.out / dataset_folder(name) / folder.name
     with held_back():  # JAX hooks into the garbage collector, where an exception would be swallowed
-        run = begin(folder, engine, args, file, name, dataset, run_folder)
+        saved = resumed_checkpoint(folder, args, name, run_folder)
+    own = own_reading(args, file, name, saved)
+    dataset = datasets.load(name, **own, progress=lambda message: tell(args, message))
+    with held_back():
+        run = begin(folder, engine, args, file, dataset, run_folder, saved)
     check_sampler(run)  # a prompt that cannot be honoured is known before hours of training, not after
     kept = kept_records(args, run)
     if args.checkpoint:
@@ -228,24 +239,36 @@ def train_one(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile,
     return run_folder
 
 
-def own_mode(name: str, file: ConfigFile) -> str | None:
-    """A scenario's mode is for a text file; a dataset of the registry has its own."""
-    return file.mode if own_files([name]) else None
+def own_reading(args: Namespace, file: ConfigFile, name: str, saved: Any) -> dict[str, str | None]:
+    """How to read a user's own file: as the flag or the scenario says, else as the run that is resumed did."""
+    if not own_files([name]):
+        return {}  # a dataset of the registry has its own way
+    remembered = saved.dataset if saved and saved.dataset["name"] == dataset_folder(name) else {}
+    column = remembered.get("column")
+    column = column if isinstance(column, str) else None
+    return {"mode": file.mode or remembered.get("mode"), "column": args.column or file.column or column}
+
+
+def resumed_checkpoint(folder: Folder, args: Namespace, name: str, run_folder: Path) -> Any:
+    """Return what --resume or --checkpoint goes on from, or None for a new run."""
+    if not (args.resume or args.checkpoint):
+        return None
+    remedy = f"train first, without --resume: {training_command(args, name)}"
+    return load_checkpoint(args.checkpoint or run_folder / folder.checkpoint, remedy)
 
 
 def begin(
-    folder: Folder, engine: Engine, args: Namespace, file: ConfigFile, name: str, dataset: Any, run_folder: Path
+    folder: Folder, engine: Engine, args: Namespace, file: ConfigFile, dataset: Any, run_folder: Path, saved: Any
 ) -> Any:
-    """Return a new run, or one resumed from a checkpoint."""
+    """Return a new run, or one resumed from the checkpoint `saved`."""
     from . import training
 
     checkpoint_path = run_folder / folder.checkpoint
     given = [args.values, file.values]
-    if not (args.resume or args.checkpoint):
+    if saved is None:
         settings = resolve([*given, dataset_values(dataset.defaults, dataset.name)], engine.CONFIG, folder.dtypes)
         return training.start(engine, settings, dataset, run_folder, checkpoint_path)
     source = args.checkpoint or checkpoint_path
-    saved = load_checkpoint(source, f"train first, without --resume: {training_command(args, name)}")
     settings = resumed_settings(folder, engine, given, dataset, saved, source)
     if settings.config.num_steps < saved.step:
         raise UserError(f"{source} has {saved.step} steps behind it already; --steps must be at least as many")
@@ -422,7 +445,8 @@ def sampling_values(file: ConfigFile) -> dict[str, Any]:
 
 def training_command(args: Namespace, name: str) -> str:
     out = [] if args.out == RUNS else ["--out", str(args.out)]
-    return shlex.join(["uv", "run", "python", "main.py", "--dataset", name, *out])
+    column = ["--column", args.column] if getattr(args, "column", None) is not None else []
+    return shlex.join(["uv", "run", "python", "main.py", "--dataset", name, *column, *out])
 
 
 def trained_folder(args: Namespace, name: str) -> str:

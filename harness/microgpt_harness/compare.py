@@ -26,7 +26,7 @@ from .paths import ROOT, RUNS
 REFERENCE = "02_numpy_manual_backprop"
 FLOAT64_TOLERANCE, TOLERANCE = 1e-9, 1e-3
 SAMPLING = {"temperature"}  # of Config: decides nothing while training
-DATA = ("dataset", "mode", "documents", "vocab_size")  # of config.json, beside the config itself
+DATA = ("dataset", "mode", "column", "documents", "vocab_size")  # of config.json, beside the config itself
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import re
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 
-from . import files
+from . import columns, files
 from .downloads import Progress, Unavailable, download
 from .errors import RunError, UserError
 from .paths import DATA
@@ -36,13 +36,15 @@ class Dataset:
     """Documents ready to be shuffled and tokenised.
 
     `documents` stand in file order, duplicates kept. mode "discrete": stripped non-empty lines. mode "stream":
-    paragraphs, edges stripped, inner newlines kept. `defaults` has the tables model, training and sampling.
+    paragraphs, edges stripped, inner newlines kept. `defaults` has the tables model, training and sampling. `column`
+    is the one of a user's own CSV that the documents were taken from.
     """
 
     name: str
     mode: str
     documents: list[str]
     defaults: dict[str, dict]
+    column: str | None = None
 
 
 @dataclass(frozen=True)
@@ -157,30 +159,50 @@ def _exists(path: Path) -> bool:
 # ---- loading ----
 
 
-def load(name_or_path: str, mode: str | None = None, progress: Progress | None = None) -> Dataset:
+def load(
+    name_or_path: str, mode: str | None = None, column: str | None = None, progress: Progress | None = None
+) -> Dataset:
     """Read a dataset, downloading it first where that is needed.
 
-    `mode` ("discrete" or "stream") is for a user's own file, default discrete. `progress` receives lines for people.
+    `mode` ("discrete" or "stream", default discrete) and `column` (of a CSV) are for a user's own file. `progress`
+    receives lines for people.
     UserError: wrong input (unknown name, file missing, empty, not UTF-8, too few or too many characters).
     RunError: the network, a wrong hash, or the disk.
     """
     if mode not in (None, "discrete", "stream"):
         raise UserError(f"mode {mode!r}: it must be discrete or stream")
+    progress = progress or (lambda message: None)
     resolved = resolve(name_or_path)
     entry = registry().get(resolved)
     if entry is None:
-        return _load_own(Path(resolved), mode or "discrete")
+        return _load_own(Path(resolved), mode or "discrete", column, progress)
     if mode not in (None, entry.mode):
         raise UserError(f"dataset {entry.name} is {entry.mode}; mode {mode} is for a text file of your own")
-    data = _read_bytes(entry, progress or (lambda message: None))
+    if column is not None:
+        raise UserError(
+            f"dataset {entry.name} is read as it stands in the registry; a column is for a file of your own"
+        )
+    data = _read_bytes(entry, progress)
     return Dataset(entry.name, entry.mode, _documents(entry, data), entry.defaults)
 
 
-def _load_own(path: Path, mode: str) -> Dataset:
+def _load_own(path: Path, mode: str, column: str | None, progress: Progress) -> Dataset:
     text = _text(_read_own(path), str(path))
     if (n_lines := text.count("\n")) > MAX_OWN_LINES:
         raise UserError(f"{path}: {n_lines:,} lines; the limit is {MAX_OWN_LINES:,}: take a part of it")
-    documents = _lines(text) if mode == "discrete" else _paragraphs(text)
+    if column is not None:
+        documents = columns.column(text, column, str(path))
+    else:
+        documents = _lines(text) if mode == "discrete" else _paragraphs(text)
+        if found := columns.found_in(text, path.suffix):
+            progress(f"{path} looks like CSV, and all of each line is used; take one column of it by --column NAME")
+            progress(f"its columns: {columns.listed(found)}")
+    check_documents(documents, str(path))
+    return Dataset(own_name(path), mode, documents, {"model": {}, "training": {}, "sampling": {}}, column)
+
+
+def check_documents(documents: list[str], path: str) -> None:
+    """Raise UserError where there is nothing to learn, or more kinds of characters than a model of characters takes."""
     if not documents:
         raise UserError(f"{path}: empty: a dataset needs at least one line of text")
     distinct = len(set().union(*documents))
@@ -191,7 +213,6 @@ def _load_own(path: Path, mode: str) -> Dataset:
             f"{path}: {distinct} distinct characters, the limit is {MAX_VOCABULARY}; "
             "use text in one script, or spell it in fewer characters"
         )
-    return Dataset(own_name(path), mode, documents, {"model": {}, "training": {}, "sampling": {}})
 
 
 def _read_own(path: Path) -> bytes:
@@ -226,7 +247,7 @@ def _documents(entry: Entry, data: bytes) -> list[str]:
     if entry.gutenberg:
         text = _without_gutenberg(text)
     if kind == "csv":
-        documents = _column(text, entry)
+        documents = columns.column(text, entry.column or "", entry.file)
     elif kind == "text":
         documents = _paragraphs(text)
     else:
@@ -256,22 +277,6 @@ def _lines(text: str) -> list[str]:
 
 def _paragraphs(text: str) -> list[str]:
     return [part.strip() for part in re.split(r"\n\s*\n", text) if part.strip()]
-
-
-def _column(text: str, entry: Entry) -> list[str]:
-    import csv
-    import io
-
-    try:
-        reader = csv.DictReader(io.StringIO(text, newline=""))
-        rows, columns = list(reader), reader.fieldnames or []
-    except csv.Error as error:
-        raise UserError(f"{entry.file}: not readable as CSV: {error}") from error
-    if entry.column not in columns:
-        raise UserError(f"{entry.file}: no column {entry.column!r}; the columns are {', '.join(columns) or 'none'}")
-    # A quoted field may hold newlines, but a document is one line.
-    values = [" ".join((row[entry.column] or "").splitlines()).strip() for row in rows]
-    return [value for value in values if value]
 
 
 def _without_gutenberg(text: str) -> str:

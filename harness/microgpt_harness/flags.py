@@ -63,6 +63,7 @@ def computed_by(folder: Folder, args: argparse.Namespace) -> dict[str, Any]:
 def train_parser(folder: Folder) -> Parser:
     parser = new_parser(folder, "", "Train this folder's microGPT on names or other text, then print samples.", EPILOG)
     add_common(parser, folder, several_datasets=True)
+    add_column(parser)
     parser.add_argument("--list", action="store_true", help="print the datasets and exit")
     defaults = own_defaults(folder)
     for group in ("model", "training", "sampling"):
@@ -107,6 +108,7 @@ def sample_parser(folder: Folder) -> Parser:
 def bench_parser(folder: Folder) -> Parser:
     parser = new_parser(folder, " bench", "Measure how fast this folder trains.", None)
     add_common(parser, folder, several_datasets=False)
+    add_column(parser)
     add_options(parser, "model", own_defaults(folder))
     only = ("learning_rate", "batch_size", "clip_grad", "seed", "dtype", "device")
     add_options(parser, "training", own_defaults(folder), only)
@@ -148,6 +150,11 @@ def add_common(parser: Parser, folder: Folder, several_datasets: bool) -> None:
         names = [name for name, _ in folder.backends]
         parser.add_argument("--backend", choices=names, default=names[0], help=f"compute backend (default: {names[0]})")
     parser.add_argument("--compile", action="store_true", help="turn the model into machine code first, where offered")
+
+
+def add_column(parser: Parser) -> None:
+    text = "the column to learn from, if your own file is a CSV (default: whole lines)"
+    parser.add_argument("--column", metavar="NAME", help=text)
 
 
 def own_defaults(folder: Folder) -> dict[str, Any]:

@@ -16,6 +16,7 @@ TYPES = {
     "backend": str,
     "compile": bool,
     "dataset": str,
+    "column": str,
     "documents": int,
     "vocab_size": int,
     "num_params": int,

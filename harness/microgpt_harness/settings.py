@@ -139,6 +139,7 @@ class ConfigFile:
 
     datasets: tuple[str, ...] = ()
     mode: str | None = None
+    column: str | None = None
     values: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -158,18 +159,22 @@ def read_config_file(path: Path) -> ConfigFile:
                 f"--config {path}: {shortened(name)} is not one of the tables {', '.join(f'[{g}]' for g in groups)}"
             )
     data = tables.get("data", {})
-    if unknown := data.keys() - {"dataset", "mode"}:
-        raise UserError(f"--config {path} [data]: {shortened(min(unknown))} is unknown; it may hold dataset and mode")
+    if unknown := data.keys() - {"dataset", "mode", "column"}:
+        raise UserError(
+            f"--config {path} [data]: {shortened(min(unknown))} is unknown; it may hold dataset, mode, column"
+        )
     named = data.get("dataset", [])
     named = [named] if isinstance(named, str) else named
     if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
         raise UserError(f"--config {path} [data]: dataset must be a name or a list of names")
     if data.get("mode") not in (None, "discrete", "stream"):
         raise UserError(f"--config {path} [data]: mode must be discrete or stream, not {shortened(data['mode'])}")
+    if not isinstance(data.get("column", ""), str):
+        raise UserError(f"--config {path} [data]: column must be the name of a column, not {shortened(data['column'])}")
     values = {}
     for group in groups[1:]:
         values |= parse_table(tables.get(group, {}), group, f"--config {path} [{group}]")
-    return ConfigFile(tuple(beside(path, name) for name in named), data.get("mode"), values)
+    return ConfigFile(tuple(beside(path, name) for name in named), data.get("mode"), data.get("column"), values)
 
 
 def beside(path: Path, name: str) -> str:

@@ -73,15 +73,24 @@ def resume(
     rng = Random(settings.config.seed)
     data = prepare(dataset, engine.Tokenizer, settings.config.block_size, rng)
     if data.tokenizer.chars != saved.chars or saved.dataset.get("sha256") != data.sha256:
-        what = f"other data than {dataset.name} holds (it says {saved.dataset['name']!r}); name the same --dataset"
-        if saved.dataset["name"] == dataset.name:
-            what = f"{dataset.name} before that file changed; bring it back as it was"
-        raise UserError(f"the checkpoint was trained on {what}, or train anew without --resume")
+        raise UserError(
+            f"the checkpoint was trained on {other_data(saved.dataset, dataset)}, or train anew without --resume"
+        )
     rng.setstate(saved.rng_state)
     state = make_state(engine, settings, saved.params, saved.adam_m, saved.adam_v, saved.step)
     ema = saved.extra.get("ema")
     ema = ema if isinstance(ema, float) else None
     return Run(engine, settings, data, folder, checkpoint_path, rng, state, saved.step, ema, saved.step)
+
+
+def other_data(saved: dict[str, Any], dataset: Dataset) -> str:
+    """Say what a checkpoint was trained on, if not on this dataset, and what to do."""
+    if saved["name"] != dataset.name:
+        return f"other data than {dataset.name} holds (it says {saved['name']!r}); name the same --dataset"
+    if saved.get("column") != dataset.column:
+        column = f"column {saved['column']!r} of" if "column" in saved else "whole lines of"
+        return f"{column} {dataset.name}; leave --column out"
+    return f"{dataset.name} before that file changed; bring it back as it was"
 
 
 def make_state(engine: Engine, settings: Settings, *tensors_and_step: Any) -> Any:
@@ -100,6 +109,7 @@ def write_config(run: Run, folder_name: str, computed_by: dict[str, Any]) -> Non
         **computed_by,
         "dataset": run.data.dataset.name,
         "mode": run.data.dataset.mode,
+        **column_of(run),
         "documents": len(run.data.dataset.documents),
         "vocab_size": run.data.tokenizer.vocab_size,
         "num_params": count_params(run.config, run.data.tokenizer.vocab_size),
@@ -236,13 +246,23 @@ def save(run: Run) -> None:
         step=run.step,
         config=dataclasses.asdict(run.config),
         chars=run.data.tokenizer.chars,
-        dataset={"name": run.data.dataset.name, "mode": run.data.dataset.mode, "sha256": run.data.sha256},
+        dataset={
+            "name": run.data.dataset.name,
+            "mode": run.data.dataset.mode,
+            **column_of(run),
+            "sha256": run.data.sha256,
+        },
         rng_state=run.rng.getstate(),
         dtype=run.settings.dtype,
         extra={"ema": run.ema, "sampling": sampling_settings(run.settings)},
     )
     checkpoint.save(run.checkpoint_path, content)
     run.saved_step = run.step
+
+
+def column_of(run: Run) -> dict[str, str]:
+    """Return the column of a user's own CSV under its name: --resume takes it up again, and compare looks at it."""
+    return {"column": run.data.dataset.column} if run.data.dataset.column is not None else {}
 
 
 def sampling_settings(settings: Settings) -> dict[str, Any]:
