@@ -1,21 +1,23 @@
 """`microgpt compare`, `main.py bench` and `microgpt bench`: what they say, never how fast anything was."""
 
 import json
-import math
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
+from unittest import mock
 
 import pytest
-from microgpt_harness import bench, cli, compare, metrics, suite, tool
+from microgpt_harness import agreement, bench, cli, compare, metrics, plots, suite, tool
 from microgpt_harness.bench import Calls
 from microgpt_harness.errors import RunError, UserError
 
 ROOT = Path(__file__).resolve().parents[1]
-PYTHON, REFERENCE, JAX, MLX = "01_pure_python", "02_numpy_manual_backprop", "05_jax", "06_mlx"
+PYTHON, REFERENCE, BATCHED = "01_pure_python", "02_numpy_manual_backprop", "04_pytorch_batched"
+JAX, MLX = "05_jax", "06_mlx"
 PNG = b"\x89PNG\r\n\x1a\n"
 STEPS = 30
 
@@ -65,8 +67,10 @@ def moved(losses: list[float], step: int, by: float) -> list[float]:
     return [loss + (by if number >= step else 0.0) for number, loss in enumerate(losses, start=1)]
 
 
-def compared(capsys, out: Path, *flags: str) -> tuple[int, list[str]]:
-    code = compare.command(tool.parser().parse_args(["compare", "--out", str(out), *flags]))
+def compared(capsys, out: Path, *flags: str, draws: bool = False) -> tuple[int, list[str]]:
+    """Return the exit code and the lines of `compare`. A picture takes longer than all the rest."""
+    with mock.patch.object(plots, "available", return_value=draws):
+        code = compare.command(tool.parser().parse_args(["compare", "--out", str(out), *flags]))
     return code, capsys.readouterr().out.splitlines()
 
 
@@ -78,35 +82,98 @@ def line_with(lines: list[str], *parts: str) -> str:
 
 def test_runs_that_agree(tmp_path, capsys):
     write_run(tmp_path, REFERENCE, falling())
-    write_run(tmp_path, "01_pure_python", moved(falling(), 7, 4e-10))
-    write_run(tmp_path, JAX, moved(falling(), 9, 4e-4), "float32")
-    code, lines = compared(capsys, tmp_path)
+    write_run(tmp_path, PYTHON, moved(falling(), 7, 4e-10))
+    write_run(tmp_path, JAX, moved(falling(), 9, 4e-5), "float32")
+    code, lines = compared(capsys, tmp_path, draws=True)
     assert code == 0
     assert lines[0] == f"names: 3 runs, held against {REFERENCE}"
-    assert "4.0e-10" in line_with(lines, "01_pure_python ", "never")
-    assert line_with(lines, "05_jax ", "float32").split()[2:5] == ["40", "3.300000", "2.910400"]
-    assert line_with(lines, REFERENCE, "float64").split()[-2:] == ["reference", "2.00"]
-    line_with(lines, "they agree: over 40 common steps no loss differs by more than 1e-09 or 1e-03")
+    assert line_with(lines, f"{PYTHON} ").split()[1:] == ["float64", "40", "2.910000", "4.0e-10", "never", "2.00"]
+    assert line_with(lines, f"{JAX} ").split()[1:] == ["float32", "40", "2.910040", "4.0e-05", "never", "2.00"]
+    assert line_with(lines, f"{REFERENCE} ", "float64").split()[-2:] == ["reference", "2.00"]
+    assert lines[-2] == "they agree: over 40 common steps no loss differs by more than 1e-09 or 1e-04"
     assert (tmp_path / "names" / "losses.png").read_bytes().startswith(PNG)
 
 
-@pytest.mark.parametrize(("dtype", "by"), [("float64", 1e-8), ("float32", 2e-3), ("float64", math.nan)])
-def test_a_run_that_parts_at_a_known_step(tmp_path, capsys, dtype, by):
-    write_run(tmp_path, REFERENCE, falling())
-    write_run(tmp_path, JAX, moved(falling(), 23, by), dtype)
-    write_run(tmp_path, MLX, moved(falling(), 11, 0.5), "float32")
+@pytest.mark.parametrize(("dtype", "by"), [("float64", 1e-8), ("float32", 2e-4), ("float64", 1e300)])
+def test_a_run_that_diverges_at_a_known_step(tmp_path, capsys, dtype, by):
+    write_run(tmp_path, REFERENCE, falling(60))
+    write_run(tmp_path, JAX, moved(falling(60), 23, by), dtype)
+    write_run(tmp_path, MLX, moved(falling(60), 11, 0.5), "float32")
     code, lines = compared(capsys, tmp_path)
     assert code == 1
     verdict = line_with(lines, "they do not agree")
-    assert (
-        f"{JAX} parts from {REFERENCE} at step 23 " in verdict
-        and f"{MLX} parts from {REFERENCE} at step 11 " in verdict
-    )
-    assert verdict.index(MLX) < verdict.index(JAX)  # the first to part comes first
-    assert " 23 " in line_with(lines, "05_jax ", dtype)
+    assert f"{JAX} diverges from {REFERENCE} at step 23 " in verdict
+    assert f"{MLX} diverges from {REFERENCE} at step 11 " in verdict
+    assert verdict.index(MLX) < verdict.index(JAX)  # the first to diverge comes first
+    assert " 23 " in line_with(lines, f"{JAX} ", dtype)
+    assert "rounding" not in " ".join(lines)  # which would excuse them
 
 
-def test_float32_is_not_held_to_the_tolerance_of_float64(tmp_path, capsys):
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("step", "code"), [(50, 1), (51, 0)])
+def test_only_the_first_50_steps_are_judged(tmp_path, capsys, dtype, step, code):
+    """Not even 500 in float64: the runs may be of any size."""
+    write_run(tmp_path, REFERENCE, falling(80))
+    write_run(tmp_path, JAX, [*falling(80)[: step - 1], *moved(falling(80), 1, 2e-3)[step - 1 :]], dtype)
+    assert compared(capsys, tmp_path)[0] == code
+
+
+def test_what_comes_later_is_told_and_explained(tmp_path, capsys):
+    losses = falling(600)
+    losses[349] += 1.1e-3
+    losses[599] += 1.0e-3
+    write_run(tmp_path, REFERENCE, falling(600))
+    write_run(tmp_path, JAX, losses)
+    code, lines = compared(capsys, tmp_path)
+    assert code == 0
+    line_with(lines, "they agree: over the first 50 steps no loss differs by more than 1e-09")
+    line_with(lines, "after that rounding grows in any run: 1.1e-03 at step 350")
+    line_with(lines, "Late differences are not judged: each step goes on from weights that the one before has rounded")
+    assert line_with(lines, f"{JAX} ", "600").split()[4:] == [
+        "0.0e+00",
+        "never",
+        "1.1e-03",
+        "at",
+        "step",
+        "350",
+        "2.00",
+    ]
+
+
+def test_later_steps_that_are_the_same_are_not_called_rounding(tmp_path, capsys):
+    write_run(tmp_path, REFERENCE, falling(60))
+    write_run(tmp_path, JAX, falling(60))
+    _, lines = compared(capsys, tmp_path)
+    assert line_with(lines, "later losses have the same digits") and "rounding" not in " ".join(lines)
+
+
+def test_records_that_begin_late_are_not_judged(tmp_path, capsys):
+    """As after --resume from a checkpoint alone: by then rounding has grown, however few steps there are."""
+    write_run(tmp_path, REFERENCE, falling(200))
+    write_run(tmp_path, PYTHON, falling(200))
+    write_run(tmp_path, JAX, moved(falling(50), 1, 0.5), first=151, num_steps=200)
+    code, lines = compared(capsys, tmp_path)
+    assert code == 0 and "not judged" in line_with(lines, f"{JAX} ", "none in common")
+    line_with(lines, f"not judged: the first step that {JAX} and {REFERENCE} have in common is 151; only the first 50")
+    line_with(lines, f"{PYTHON} and {REFERENCE} agree: over the first 50 steps")
+
+
+def test_records_that_begin_among_the_judged_steps(tmp_path, capsys):
+    write_run(tmp_path, REFERENCE, falling(60))
+    write_run(tmp_path, JAX, moved(falling(60)[30:], 21, 1.0), first=31, num_steps=60)
+    code, lines = compared(capsys, tmp_path)
+    assert code == 0 and line_with(lines, "they agree: over 20 common steps")
+
+
+def test_nothing_at_all_to_judge(tmp_path, capsys):
+    write_run(tmp_path, REFERENCE, falling(10))
+    write_run(tmp_path, JAX, falling(10), first=11)
+    code, lines = compared(capsys, tmp_path)
+    assert code == 0 and line_with(lines, f"{JAX} and {REFERENCE} have no step in common")
+    line_with(lines, "no two runs can be judged")
+
+
+def test_float32_is_not_held_to_the_bound_of_float64(tmp_path, capsys):
     write_run(tmp_path, REFERENCE, falling(), "float32")
     write_run(tmp_path, JAX, moved(falling(), 2, 1e-6), "float64")
     assert compared(capsys, tmp_path)[0] == 0
@@ -119,17 +186,6 @@ def test_without_02_the_first_folder_takes_its_place(tmp_path, capsys):
     assert code == 0 and lines[0] == f"names: 2 runs, held against {JAX} (there is no run of {REFERENCE})"
 
 
-def test_other_settings_are_named_and_left_out_of_the_verdict(tmp_path, capsys):
-    write_run(tmp_path, REFERENCE, falling())
-    write_run(tmp_path, JAX, moved(falling(), 1, 0.5), "float32", n_embd=32, seed=1)
-    write_run(tmp_path, MLX, falling(), temperature=0.9)
-    code, lines = compared(capsys, tmp_path)
-    assert code == 0
-    line = line_with(lines, "not comparable")
-    assert f"{JAX} has n_embd 32 and {REFERENCE} 16; seed 1 and {REFERENCE} 42" in line
-    line_with(lines, f"{MLX} and {REFERENCE} agree")  # the temperature decides nothing while training
-
-
 def test_a_shorter_run_is_compared_over_the_common_steps(tmp_path, capsys):
     write_run(tmp_path, REFERENCE, moved(falling(40), 31, 1.0), num_steps=40)
     write_run(tmp_path, JAX, falling(30), num_steps=40)
@@ -137,11 +193,109 @@ def test_a_shorter_run_is_compared_over_the_common_steps(tmp_path, capsys):
     assert code == 0 and line_with(lines, "over 30 common steps")
 
 
-def test_runs_without_a_common_step(tmp_path, capsys):
-    write_run(tmp_path, REFERENCE, falling(10))
-    write_run(tmp_path, JAX, falling(10), first=11)
+# ---- compare, on runs of other settings ----
+
+
+def command_below(lines: list[str], *parts: str) -> list[str]:
+    """Return the words of the command that stands below the line with these parts."""
+    words = shlex.split(lines[lines.index(line_with(lines, *parts)) + 1])
+    assert words[:3] == ["uv", "run", "--directory"] and words[4:6] == ["python", "main.py"]
+    assert words[-2] == "--out"
+    return [words[3], *words[6:-2]]
+
+
+def test_other_settings_are_named_and_left_out_of_the_verdict(tmp_path, capsys):
+    write_run(tmp_path, REFERENCE, falling())
+    write_run(tmp_path, JAX, moved(falling(), 1, 0.5), "float32", n_embd=32, seed=1)
+    write_run(tmp_path, MLX, falling(), temperature=0.9)
     code, lines = compared(capsys, tmp_path)
-    assert code == 0 and line_with(lines, JAX, "no common step") and line_with(lines, "no two runs are comparable")
+    assert code == 0
+    line = line_with(lines, f"not comparable: {JAX}")
+    assert f"{JAX} has n_embd 32 and {REFERENCE} 16; seed 1 and {REFERENCE} 42" in line
+    assert "not comparable" in line_with(lines, f"{JAX} ", "float32")
+    line_with(lines, f"{MLX} and {REFERENCE} agree")  # the temperature decides nothing while training
+
+
+def test_the_command_has_only_the_flags_that_the_folder_needs(tmp_path, capsys):
+    """04 takes 32 documents by itself, the others 1; what was asked of both runs has to be asked again."""
+    write_run(tmp_path, REFERENCE, falling(), num_steps=500)
+    write_run(tmp_path, BATCHED, falling(), "float32", num_steps=500, batch_size=32)
+    write_run(tmp_path, JAX, falling(), num_steps=500, batch_size=8, learning_rate=0.5)
+    write_run(tmp_path, MLX, falling(), num_steps=70)
+    _, lines = compared(capsys, tmp_path)
+    assert command_below(lines, f"not comparable: {BATCHED}") == [BATCHED, "--batch-size", "1"]
+    assert command_below(lines, f"not comparable: {JAX}") == [JAX]
+    assert command_below(lines, f"not comparable: {MLX}") == [MLX]
+
+
+def test_the_command_repeats_what_both_runs_were_asked_for(tmp_path, capsys):
+    settings = {"n_embd": 8, "learning_rate": 0.5, "num_steps": 40}
+    write_run(tmp_path, REFERENCE, falling(), **settings, batch_size=2)
+    write_run(tmp_path, BATCHED, falling(), **settings, batch_size=32)
+    _, lines = compared(capsys, tmp_path)
+    words = command_below(lines, f"not comparable: {BATCHED}")
+    assert dict(zip(words[1::2], words[2::2])) == {
+        "--n-embd": "8",
+        "--lr": "0.5",
+        "--steps": "40",
+        "--batch-size": "2",
+    }
+
+
+def test_the_command_makes_runs_comparable(tmp_path):
+    """End to end, with a folder whose own default differs from the reference's settings."""
+    flags = ("--steps", 8, "--out", tmp_path, "--quiet", "--no-plot", "--n-samples", 0)
+    assert program(REFERENCE, *flags, "--batch-size", 2).returncode == 0
+    assert program(PYTHON, *flags, "--n-embd", 8).returncode == 0
+    lines = microgpt("compare", "--out", tmp_path).stdout.splitlines()
+    words = shlex.split(lines[lines.index(line_with(lines, "this makes it comparable")) + 1])
+    assert program(words[3], *words[6:], "--quiet", "--no-plot", "--n-samples", 0).returncode == 0
+    line_with(microgpt("compare", "--out", tmp_path).stdout.splitlines(), "they agree: over 8 common steps")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"beta1": 0.5}, (f"beta1 0.9 and {REFERENCE} 0.5", "beta1 has no flag", "[training]", "--config")),
+        ({"eps_adam": 1e-5, "n_embd": 8}, (f"eps_adam unset and {REFERENCE} 1e-05", "eps_adam has no flag")),
+    ],
+)
+def test_settings_that_no_flag_can_set(tmp_path, capsys, change, says):
+    write_run(tmp_path, REFERENCE, falling(), **change)
+    write_run(tmp_path, JAX, falling(), **({"beta1": 0.9} if "beta1" in change else {}))
+    code, lines = compared(capsys, tmp_path)
+    line = line_with(lines, f"not comparable: {JAX}", *says)
+    assert code == 0 and "main.py" not in line and not any(each.startswith("  uv run") for each in lines)
+
+
+def test_other_data_can_be_changed_by_no_flag(tmp_path, capsys):
+    write_run(tmp_path, REFERENCE, falling())
+    change_config(write_run(tmp_path, JAX, falling()), vocab_size=28)
+    code, lines = compared(capsys, tmp_path)
+    assert code == 0 and line_with(lines, "vocab_size 28", "no flag changes that", "the same data")
+
+
+def test_another_column_of_the_same_file(tmp_path, capsys):
+    change_config(write_run(tmp_path, REFERENCE, falling()), column="first name", documents=3, num_steps=500)
+    change_config(write_run(tmp_path, JAX, falling()), column="kind", documents=4)
+    _, lines = compared(capsys, tmp_path)
+    assert command_below(lines, f"not comparable: {JAX}", "column")[:3] == [JAX, "--column", "first name"]
+
+
+def test_a_run_whose_folder_is_not_here(tmp_path, capsys):
+    write_run(tmp_path, REFERENCE, falling())
+    write_run(tmp_path, "09_elsewhere", falling(), n_embd=32)
+    code, lines = compared(capsys, tmp_path)
+    assert code == 0 and line_with(lines, "09_elsewhere has n_embd 32", "no such folder here")
+
+
+# ---- compare, on what is damaged or means harm ----
+
+
+def change_config(folder: Path, **changes: object) -> None:
+    path = folder / "config.json"
+    content = json.loads(path.read_text(encoding="utf-8")) | changes
+    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def test_a_last_line_cut_off_and_a_config_that_cannot_be_read(tmp_path, capsys):
@@ -152,13 +306,69 @@ def test_a_last_line_cut_off_and_a_config_that_cannot_be_read(tmp_path, capsys):
     code, lines = compared(capsys, tmp_path)
     assert code == 0
     line_with(lines, f"{JAX} and {REFERENCE} agree: over 39 common steps")
-    line_with(lines, f"not comparable: {MLX}", "config.json")
+    line_with(lines, f"not comparable: {MLX}", "config.json is damaged")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"config": {}, "dtype": []}', '{"config": {"n_embd": [1]}}'])
+@pytest.mark.parametrize("folder", [REFERENCE, JAX])
+def test_a_config_that_no_run_has_written(tmp_path, capsys, folder, content):
+    for each in (REFERENCE, JAX):
+        write_run(tmp_path, each, falling())
+    (tmp_path / "names" / folder / "config.json").write_text(content, encoding="utf-8")
+    code, lines = compared(capsys, tmp_path)
+    assert code == 0 and line_with(lines, f"not comparable: {JAX}", f"{Path(folder, 'config.json')} ")
+    line_with(lines, "no two runs can be judged")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+@pytest.mark.parametrize("name", ["config.json"])
+def test_a_pipe_in_a_files_place_keeps_nobody_waiting(tmp_path, name):
+    write_run(tmp_path, REFERENCE, falling())
+    folder = write_run(tmp_path, JAX, falling())
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    result = microgpt("compare", "--out", tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such file names")
+def test_control_characters_do_not_reach_the_terminal(tmp_path, capsys):
+    write_run(tmp_path, REFERENCE, falling())
+    evil = "\x1b[2J\x1b]0;mine\x07\x9b"
+    for name in ("05" + evil, "06" + evil):
+        change_config(write_run(tmp_path, name, falling()), dataset=evil)
+    change_config(write_run(tmp_path, JAX, falling()), mode=evil)
+    code, lines = compared(capsys, tmp_path, draws=True)
+    text = "".join(lines)
+    assert code == 0 and text.isprintable() and text.count("\\x1b[2J") == 6
+    assert (tmp_path / "names" / "losses.png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.parametrize("named", ["..", ".", "", "../w", "{}", "{}/out", "{}/out/names", "names/", "a" * 300, "~"])
+def test_a_dataset_that_leads_elsewhere_writes_nothing(tmp_path, capsys, monkeypatch, named):
+    """`--dataset ..` once drew its picture beside the folder of --out."""
+    out = tmp_path / "out"
+    (tmp_path / "w").mkdir()
+    for folder in (REFERENCE, JAX):
+        write_run(out, folder, falling())
+        shutil.copytree(out / "names" / folder, out / folder)
+        shutil.copytree(out / "names" / folder, tmp_path / folder)
+        shutil.copytree(out / "names" / folder, tmp_path / "w" / folder)
+    monkeypatch.chdir(tmp_path / "w")
+    args = tool.parser().parse_args(["compare", "--out", str(out), "--dataset", named.format(tmp_path)])
+    assert cli.attempt("microgpt", lambda: compare.command(args)) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and one_line(said.err).startswith("microgpt: ")
+    assert not list(tmp_path.rglob("*.png"))
+
+
+# ---- compare, where something is missing ----
 
 
 def test_one_run_has_nothing_to_be_compared_with(tmp_path, capsys):
     write_run(tmp_path, REFERENCE, falling())
     code, lines = compared(capsys, tmp_path)
-    assert code == 0 and "uv run --directory 01_pure_python python main.py --dataset names" in lines[-1]
+    assert code == 0 and f"uv run --directory 01_pure_python python main.py --steps 40 --out {tmp_path}" in lines[-1]
 
 
 def test_no_runs(tmp_path):
@@ -166,7 +376,7 @@ def test_no_runs(tmp_path):
     assert result.returncode == 2 and result.stdout == ""
     line = one_line(result.stderr)
     assert line.startswith("microgpt: no runs of names in ")
-    assert f"uv run --directory {REFERENCE} python main.py --dataset names --out {tmp_path}" in line
+    assert f"uv run --directory {REFERENCE} python main.py --out {tmp_path}" in line
 
 
 @pytest.mark.parametrize("named", ["{}/uni corn.txt", "uni corn.txt", "uni corn", "uni_corn"])
@@ -198,7 +408,7 @@ def test_runs_are_held_in_columns(tmp_path):
     folder = write_run(tmp_path, REFERENCE, falling(10_000))
     tracemalloc.start()
     try:
-        run = compare.read_run(folder)
+        run = agreement.read_run(folder)
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

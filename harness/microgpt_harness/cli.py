@@ -192,7 +192,7 @@ def draw_datasets(args: Namespace, folders: list[Path]) -> None:
     if plots.available():
         path = args.out / "all_losses.png"
         runs = [(run_folder.parent.name, metrics.read_curve(run_folder)) for run_folder in folders]
-        plots.draw_overlay(path, runs, f"{folders[0].name}: all datasets")
+        plots.draw_datasets(path, runs, f"{folders[0].name}: all datasets")
         tell(args, f"all losses: {shown(path)}")
 
 
@@ -358,13 +358,13 @@ def finish(args: Namespace, run: Any) -> None:
 
 
 def draw_pictures(args: Namespace, run: Any, curve: Any) -> None:
-    from . import plots
+    from . import agreement, plots
 
     if not plots.available():
         tell(args, f"{plots.MISSING}; to draw them: {drawing_command()}")
         return
     plots.draw_loss(run.folder / "loss.png", curve, f"{run.data.dataset.name}, {run.folder.name}")
-    plots.draw_folders(run.folder.parent)
+    plots.draw_folders(agreement.read(run.folder.parent))
 
 
 def drawing_command() -> str:
@@ -451,7 +451,8 @@ def training_command(args: Namespace, name: str) -> str:
 
 def trained_folder(args: Namespace, name: str) -> str:
     """The folder of a run by the dataset's name or path, or by its own name, whoever has the file by now."""
-    is_folder = name not in ("", ".", "..") and Path(name).name == name and (args.out / name).is_dir()
+    plain = name not in ("", ".", "..") and Path(name).name == name
+    is_folder = plain and os.path.isdir(args.out / name)  # noqa: PTH112 (Path's own fails where the name is too long)
     return name if is_folder else dataset_folder(name)
 
 

@@ -1,99 +1,233 @@
-"""`microgpt compare`: do the folders' runs of one dataset tell the same story?
+"""`microgpt compare`: say whether the folders' runs of one dataset compute the same losses, and why that is believed.
 
-Every run is held against 02, whose gradients no framework computed. Two runs in float64 do the same arithmetic in
-another order, so their losses may differ by its rounding, 1e-9 with room to spare. In float32 rounding is 6e-8 a step
-and training carries it on from step to step: 1e-3 is what 500 steps make of it.
+How it is judged stands in agreement.py. The exit code is 1 only where judged steps differ, as that of `diff` is.
 """
 
-import json
-import math
 import os
 import shlex
 from argparse import Namespace
-from array import array
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from . import datasets, metrics, plots
+from . import agreement, datasets, plots
+from .agreement import DATA, JUDGED_STEPS, REFERENCE, Comparison, Difference, Run
 from .bench import significant
-from .console import shown
+from .cli import trained_folder
+from .console import printable, shown
 from .errors import UserError
-from .metrics import Curve
 from .paths import ROOT, RUNS
+from .settings import OPTIONS, dataset_values, lesson_defaults
 
-REFERENCE = "02_numpy_manual_backprop"
-FLOAT64_TOLERANCE, TOLERANCE = 1e-9, 1e-3
-SAMPLING = {"temperature"}  # of Config: decides nothing while training
-DATA = ("dataset", "mode", "column", "documents", "vocab_size")  # of config.json, beside the config itself
-
-
-@dataclass(frozen=True)
-class Run:
-    """What is left of a folder's run."""
-
-    name: str
-    curve: Curve
-    seconds: array  # of each step, where the record says
-    settings: dict[str, Any]  # config.json, empty if it cannot be read
-
-    @property
-    def dtype(self) -> str:
-        return str(self.settings.get("dtype", "?"))
-
-    @property
-    def ms_per_step(self) -> str:
-        return significant(1000 * median(self.seconds)) if self.seconds else "-"
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How far a run is from the reference, over the steps that both have."""
-
-    common_steps: int
-    largest: float
-    largest_at: int | None
-    parts_at: int | None  # the first step where it is more than the tolerance
-    tolerance: float
+BY_NAME = {option.name: option for option in OPTIONS}
 
 
 def command(args: Namespace) -> int:
-    """Print the comparison and draw the overlay. Return 1 if comparable runs part, as `diff` does, and 0 if not."""
+    """Print the comparison and draw the picture. Return 1 if comparable runs differ in judged steps, and 0 if not."""
     folder = dataset_folder(args)
-    runs = read_runs(folder)
-    if not runs:
-        raise UserError(f"no runs of {folder.name} in {shown(args.out)}; make one: {train_command(args, [])}")
-    reference = next((run for run in runs if run.name == REFERENCE), runs[0])
-    differences = {run.name: compare(run, reference) for run in runs if run is not reference}
-    settings = {run.name: differing_settings(run, reference) for run in runs if run is not reference}
-    comparable = {name: d for name, d in differences.items() if d.common_steps and not settings[name]}
-    print(heading(folder.name, runs, reference))
-    print(table(runs, differences))
-    for name, what in settings.items():
-        if what:
-            print(f"not comparable: {name} has {'; '.join(what)}")
-    print(verdict(reference, differences, comparable, train_command(args, runs)))
-    draw(folder, runs)
-    return int(any(difference.parts_at is not None for difference in comparable.values()))
+    comparison = agreement.read(folder)
+    if not comparison.runs:
+        raise UserError(f"no runs of {folder.name} in {shown(args.out)}; make one: {train_command(args, REFERENCE)}")
+    for line in report(comparison, args):
+        print(printable(line))
+    draw(comparison)
+    return int(any(apart.diverges_at is not None for apart in comparison.comparable.values()))
 
 
 def dataset_folder(args: Namespace) -> Path:
-    """Return where the runs are. A text file's runs stay there when the file itself has gone."""
-    folder = args.out / Path(args.dataset).name
-    if folder.name == args.dataset and folder.is_dir():
-        return folder
-    name = datasets.resolve(args.dataset)
-    return args.out / (name if name in datasets.names() else datasets.own_name(name))
+    """Return where the runs are, under --out. A text file's runs stay there when the file itself has gone."""
+    name = trained_folder(args, args.dataset)
+    if name not in (args.dataset, *datasets.names()) and os.path.isdir(args.dataset):  # noqa: PTH112 (never raises)
+        raise UserError(
+            f"--dataset {args.dataset}: a folder; name the dataset or its file here, and the runs with --out"
+        )
+    return args.out / name
 
 
-def train_command(args: Namespace, runs: list[Run]) -> str:
-    """Return the command that makes the run which is missed most: the reference's, then any other."""
-    folders = [REFERENCE, *sorted(path.parent.name for path in ROOT.glob("[0-9]*/main.py"))]
-    missing = [folder for folder in folders if folder not in {run.name for run in runs}]
-    command = ["uv", "run", "--directory", (missing or folders)[0], "python", "main.py"]
+def report(comparison: Comparison, args: Namespace) -> list[str]:
+    lines = [heading(comparison), *table(comparison)]
+    for run in comparison.others:
+        lines += not_comparable(run, comparison, args)
+    return [*lines, *verdict(comparison, args)]
+
+
+# ---- the table ----
+
+
+def heading(comparison: Comparison) -> str:
+    count, reference = len(comparison.runs), comparison.reference.name
+    instead = "" if reference == REFERENCE else f" (there is no run of {REFERENCE})"
+    return f"{comparison.folder.name}: {count} {plural(count, 'run')}, held against {reference}{instead}"
+
+
+def table(comparison: Comparison) -> list[str]:
+    """One line a run. The differences are the largest of the losses: over the steps that are judged, and over later."""
+    width = max(len(printable(run.name)) for run in comparison.runs)
+    judged, later = f"steps 1 to {JUDGED_STEPS}", f"after step {JUDGED_STEPS}"
+    lines = [
+        f"{'':{width}s}  {'':27s}largest difference of loss",
+        f"{'folder':{width}s}  dtype     steps   last loss  {judged:>14s}  diverges at  {later:>20s}  ms/step",
+    ]
+    for run in comparison.runs:
+        name, last = printable(run.name), number(run.curve.losses[-1])
+        apart, diverges_at, afterwards = cells(run, comparison)
+        lines.append(
+            f"{name:{width}s}  {run.dtype[:8]:8s} {len(run.curve):6d}  {last:>10s}"
+            f"  {apart:>14s}  {diverges_at:>11s}  {afterwards:>20s}  {ms_per_step(run):>7s}"
+        )
+    return [line.rstrip() for line in lines]
+
+
+def cells(run: Run, comparison: Comparison) -> tuple[str, str, str]:
+    """Return the largest judged difference, the step where a difference passes its bound, and the largest later."""
+    if run is comparison.reference:
+        return "reference", "", ""
+    apart = comparison.comparable.get(run.name)
+    if apart is None:
+        return "not comparable", "", ""
+    later = str(apart.largest_later or "")
+    if not apart.judged:
+        return "none in common", "not judged", later
+    return f"{apart.largest_judged.distance:.1e}", str(apart.diverges_at or "never"), later
+
+
+def number(loss: float) -> str:
+    return f"{loss:.6f}" if abs(loss) < 1000 else f"{loss:.3e}"
+
+
+def ms_per_step(run: Run) -> str:
+    return significant(1000 * median(run.seconds)) if run.seconds else "-"
+
+
+# ---- the verdict ----
+
+
+def verdict(comparison: Comparison, args: Namespace) -> list[str]:
+    """Say whether the comparable runs agree, if not where each first differs, and what their later steps are worth."""
+    reference, comparable = comparison.reference.name, comparison.comparable
+    if not comparison.others:
+        return [f"there is nothing to compare it with yet; train another folder too: {missing_run(comparison, args)}"]
+    judged = {name: apart for name, apart in comparable.items() if apart.judged}
+    lines = [unjudged(name, apart, reference) for name, apart in comparable.items() if name not in judged]
+    diverging = {name: apart for name, apart in judged.items() if apart.diverges_at is not None}
+    if diverging:
+        parts = [
+            f"{name} diverges from {reference} at step {apart.diverges_at} (by more than {apart.bound:.0e})"
+            for name, apart in sorted(diverging.items(), key=lambda item: item[1].diverges_at)
+        ]
+        return [*lines, f"they do not agree: {'; '.join(parts)}"]
+    if not judged:
+        return [*lines, "so no two runs can be judged"]
+    who = "they agree" if len(judged) == len(comparison.others) else f"{', '.join(judged)} and {reference} agree"
+    return [*lines, f"{who}: {agreeing(judged.values())}", *later(judged.values())]
+
+
+def unjudged(name: str, apart: Difference, reference: str) -> str:
+    if not apart.steps:
+        return f"not judged: {name} and {reference} have no step in common"
+    return (
+        f"not judged: the first step that {name} and {reference} have in common is {min(apart.steps)}; only the first"
+        f" {JUDGED_STEPS} are judged, because rounding grows in any run"
+    )
+
+
+def agreeing(judged: Any) -> str:
+    steps = min(len(apart.judged) for apart in judged)
+    which = f"the first {steps} steps" if steps == JUDGED_STEPS else f"{steps} common {plural(steps, 'step')}"
+    bounds = " or ".join(f"{bound:.0e}" for bound in sorted({apart.bound for apart in judged}))
+    return f"over {which} no loss differs by more than {bounds}"
+
+
+def later(judged: Any) -> list[str]:
+    """Tell of the steps that are not judged, if there are any, and why they are not."""
+    found = [apart.largest_later for apart in judged if apart.largest_later]
+    if not found:
+        return []
+    most = max(found, key=lambda each: each.distance)
+    if not most.distance:
+        return ["the later losses have the same digits too"]
+    return [
+        f"after that rounding grows in any run: {most}",
+        "Late differences are not judged: each step goes on from weights that the one before has rounded, so two right",
+        "programs drift apart, and how fast depends on the processor.",
+    ]
+
+
+def plural(count: int, noun: str) -> str:
+    return noun if count == 1 else f"{noun}s"
+
+
+# ---- runs of other settings, and the command that makes them comparable ----
+
+
+def not_comparable(run: Run, comparison: Comparison, args: Namespace) -> list[str]:
+    """Say what differs, and on a line of its own the command that trains that folder with the reference's settings."""
+    reference = comparison.reference
+    if problem := comparison.problem(run):
+        return [f"not comparable: {run.name}; its settings or those of {reference.name} are not known: {problem}"]
+    other = comparison.other_settings(run)
+    if not other:
+        return []
+    parts = [f"{each.name} {value(each.here)} and {reference.name} {value(each.there)}" for each in other]
+    said = f"not comparable: {run.name} has {'; '.join(parts)}"
+    data = [each.name for each in other if each.name in DATA]
+    if data and "column" not in data:  # another column of a file has other documents, but there is a flag for it
+        return [f"{said}; no flag changes that: train both again on the same data"]
+    try:
+        again = train_command(args, run.name, flags_for(run.name, reference))
+    except NoFlag as why:
+        return [f"{said}; {why}"]
+    return [f"{said}; this makes it comparable:", f"  {again}"]
+
+
+class NoFlag(Exception):
+    """There is no flag for what would have to change. The message says what to do instead."""
+
+
+def flags_for(folder: str, reference: Run) -> list[str]:
+    """Return flags for all that the reference's run did and the folder would not do by itself."""
+    if not (ROOT / folder / "main.py").is_file():
+        raise NoFlag("there is no such folder here to train it again")
+    dataset, column = reference.settings.get("dataset"), reference.settings.get("column")
+    entry = datasets.registry().get(dataset)
+    if entry is None and reference.settings.get("mode") == "stream":
+        raise NoFlag("mode stream has no flag: train it again with the --config file that sets it")
+    own = dataset_values(entry.defaults, entry.name) if entry else {}
+    by_itself = lesson_defaults(ROOT / folder / "microgpt.py") | own
+    flags = [] if column is None else ["--column", column]
+    for name, wanted in reference.deciding.items():
+        if name not in DATA and by_itself.get(name) != wanted:
+            flags += flag(name, wanted)
+    return flags
+
+
+def flag(name: str, wanted: Any) -> list[str]:
+    option = BY_NAME[name]
+    if option.flag is None:
+        raise NoFlag(f"{name} has no flag: set it to {wanted} in the [{option.group}] table of a --config file")
+    return [option.flag, str(wanted)]
+
+
+def value(given: Any) -> str:
+    return "unset" if given is None else str(given)
+
+
+def train_command(args: Namespace, folder: str, flags: list[str] | None = None) -> str:
+    """Return the command that trains a folder on this dataset, to be given at the repository's root."""
+    dataset = dataset_argument(args)
+    data = [] if dataset == "names" else ["--dataset", dataset]
     out = [] if args.out == RUNS else ["--out", str(args.out.resolve())]
-    return shlex.join([*command, "--dataset", dataset_argument(args), *out])
+    return shlex.join(["uv", "run", "--directory", folder, "python", "main.py", *(flags or []), *data, *out])
+
+
+def missing_run(comparison: Comparison, args: Namespace) -> str:
+    """Return the command that makes the run which is needed first: 02's, or to go with that, the first folder's."""
+    folders = [REFERENCE, *sorted(path.parent.name for path in ROOT.glob("[0-9]*/main.py"))]
+    missing = next(folder for folder in folders if folder != comparison.reference.name)
+    try:
+        return train_command(args, missing, flags_for(missing, comparison.reference))
+    except NoFlag:
+        return train_command(args, missing)
 
 
 def dataset_argument(args: Namespace) -> str:
@@ -107,116 +241,10 @@ def dataset_argument(args: Namespace) -> str:
     return str(found.resolve()) if found else f"PATH/TO/{folder}.txt"
 
 
-def read_runs(folder: Path) -> list[Run]:
-    found = (read_run(path) for path in sorted(folder.glob("*/")))
-    return [run for run in found if run.curve]
-
-
-def read_run(folder: Path) -> Run:
-    curve, seconds = Curve(), array("d")
-    for record in metrics.each(folder):
-        curve.add([record])
-        if isinstance(record.get("seconds"), float):
-            seconds.append(record["seconds"])
-    return Run(folder.name, curve, seconds, read_settings(folder))
-
-
-def read_settings(folder: Path) -> dict[str, Any]:
-    try:
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def compare(run: Run, reference: Run) -> Difference:
-    both_float64 = run.dtype == reference.dtype == "float64"
-    tolerance = FLOAT64_TOLERANCE if both_float64 else TOLERANCE
-    expected = dict(zip(reference.curve.steps, reference.curve.losses))
-    steps, distances = array("q"), array("d")
-    for step, loss in zip(run.curve.steps, run.curve.losses):
-        if step in expected:
-            steps.append(step)
-            distances.append(distance(loss, expected[step]))
-    largest = max(distances, default=0.0)
-    largest_at = steps[distances.index(largest)] if steps else None
-    parts_at = next((step for step, apart in zip(steps, distances) if apart > tolerance), None)
-    return Difference(len(steps), largest, largest_at, parts_at, tolerance)
-
-
-def distance(a: float, b: float) -> float:
-    return abs(a - b) if math.isfinite(a) and math.isfinite(b) else math.inf
-
-
-def differing_settings(run: Run, reference: Run) -> list[str]:
-    """Name what decides a loss, other than the kind of number, and is not the same in both runs."""
-    if not (run.settings and reference.settings):
-        nameless = run if not run.settings else reference
-        return [f"no settings to compare (the config.json of {nameless.name} cannot be read)"]
-    mine, theirs = deciding_settings(run), deciding_settings(reference)
-    names = [name for name in mine | theirs if mine.get(name) != theirs.get(name)]
-    return [f"{name} {mine.get(name, 'unset')} and {reference.name} {theirs.get(name, 'unset')}" for name in names]
-
-
-def deciding_settings(run: Run) -> dict[str, Any]:
-    config = run.settings.get("config")
-    config = config if isinstance(config, dict) else {}
-    data = {name: run.settings.get(name) for name in DATA}
-    return data | {name: value for name, value in config.items() if name not in SAMPLING}
-
-
-def heading(dataset: str, runs: list[Run], reference: Run) -> str:
-    instead = "" if reference.name == REFERENCE else f" (there is no run of {REFERENCE})"
-    return f"{dataset}: {len(runs)} {plural(len(runs), 'run')}, held against {reference.name}{instead}"
-
-
-def table(runs: list[Run], differences: dict[str, Difference]) -> str:
-    width = max(len(run.name) for run in runs)
-    lines = [
-        f"{'folder':{width}s}  dtype     steps  first loss   last loss  {'largest difference':>22s}  parts at  ms/step"
-    ]
-    for run in runs:
-        first, last = run.curve.losses[0], run.curve.losses[-1]
-        largest, parts_at = "reference", ""
-        if run.name in differences:
-            difference = differences[run.name]
-            at = "" if difference.largest_at is None else f" at step {difference.largest_at:5d}"
-            largest = f"{difference.largest:.1e}{at}" if difference.common_steps else "no common step"
-            parts_at = "never" if difference.parts_at is None else str(difference.parts_at)
-        lines.append(
-            f"{run.name:{width}s}  {run.dtype:8s} {len(run.curve):6d}  {first:10.6f}  {last:10.6f}"
-            f"  {largest:>22s}  {parts_at:>8s}  {run.ms_per_step:>7s}"
-        )
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def verdict(reference: Run, differences: dict[str, Difference], comparable: dict[str, Difference], remedy: str) -> str:
-    """Say in one line whether the comparable runs agree, and if not, where each first parts."""
-    if not differences:
-        return f"there is nothing to compare it with yet; train another folder too: {remedy}"
-    if not comparable:
-        return "no two runs are comparable; train them with the same settings"
-    parted = {name: d for name, d in comparable.items() if d.parts_at is not None}
-    if parted:
-        parts = [
-            f"{name} parts from {reference.name} at step {d.parts_at} (more than {d.tolerance:.0e})"
-            for name, d in sorted(parted.items(), key=lambda item: item[1].parts_at)
-        ]
-        return f"they do not agree: {'; '.join(parts)}"
-    steps = min(d.common_steps for d in comparable.values())
-    tolerances = " or ".join(f"{tolerance:.0e}" for tolerance in sorted({d.tolerance for d in comparable.values()}))
-    who = "they agree" if len(comparable) == len(differences) else f"{', '.join(comparable)} and {reference.name} agree"
-    return f"{who}: over {steps} common {plural(steps, 'step')} no loss differs by more than {tolerances}"
-
-
-def plural(count: int, noun: str) -> str:
-    return noun if count == 1 else f"{noun}s"
-
-
-def draw(folder: Path, runs: list[Run]) -> None:
-    if len(runs) < 2:
+def draw(comparison: Comparison) -> None:
+    if len(comparison.runs) < 2:
         return
     if not plots.available():
         print("no picture: matplotlib is not installed here")
         return
-    print(f"picture: {shown(plots.draw_folders(folder))}")
+    print(f"picture: {shown(plots.draw_folders(comparison))}")

@@ -367,6 +367,7 @@ def draw(measured: list[Record], folder: Path) -> None:
 
     points = [
         scaling_plots.Point(
+            folder=r.case.folder,
             series=series_name(r.case.series, measured),
             n_embd=r.case.n_embd,
             batch_size=r.case.batch_size,
