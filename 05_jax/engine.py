@@ -22,6 +22,7 @@ if os.access(CACHE if CACHE.exists() else CACHE.parent, os.W_OK):  # a classroom
     jax.config.update("jax_compilation_cache_dir", str(CACHE))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
+SHORTEST = 64  # tokens that next_logits pads to: a block of no more than these compiles once
 CHUNK = 50  # steps in one compiled call: long enough that the cost of the call is lost in them
 
 
@@ -79,5 +80,8 @@ def evaluate(state, batch, config):
 
 
 def next_logits(state, tokens, config):
-    padded = pad([tokens], config)[0, :-1]
+    """Pad to a power of two: few lengths to compile, and a large block costs nothing as long as it is nearly empty."""
+    length = min(config.block_size, max(SHORTEST, 1 << (len(tokens) - 1).bit_length()))
+    padded = np.full(length, PADDING, dtype=np.int32)
+    padded[: len(tokens)] = tokens
     return microgpt.next_logits(state.params, padded, len(tokens), config).tolist()

@@ -441,7 +441,8 @@ def load_or_refuse(path: Path, reader: str) -> Checkpoint | str:
     assert sorted((entry.name, entry.stat().st_size) for entry in path.parent.iterdir()) == before
     opened = [arguments for event, arguments in events if event == "open"]
     assert [event for event, _ in events if event != "open"] == []
-    assert [(Path(name), mode) for name, mode, _ in opened] == [(path, "r")]
+    assert {Path(name) for name, _, _ in opened if not isinstance(name, int)} == {path}  # an int is one opened before
+    assert not any(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) for _, _, flags in opened)
     if isinstance(result, str):
         assert str(path) in result and "--checkpoint" in result
         assert "\n" not in result and len(result) < 400 + len(str(path))
@@ -637,6 +638,7 @@ def hostile_files() -> dict[str, tuple[str, object]]:
         "other program": ("another program", lambda header: header.pop("__metadata__")),
         "new version": ("format_version is 2, this program reads 1", document(format_version=2)),
         "layers without end": ("n_layer = 1000000000", document(config=CONFIG | {"n_layer": 10**9})),
+        "attention without end": ("attention scores", document(config=CONFIG | {"block_size": 6000})),
         "other learning rate": ("checksum", document(config=CONFIG | {"learning_rate": 0.02})),
         "other step": ("checksum", document(step=8)),
         "unknown entry": ("'code' does not belong", document(code="import os")),
@@ -678,6 +680,13 @@ def test_hostile_json(tmp_path, suffix, text, line):
     assert line in fuzz(tmp_path, inside, ".safetensors")
 
 
+@pytest.mark.parametrize("element", ["{},", "[],", '"ab",', "1.5,"])
+def test_json_that_would_fill_the_memory(tmp_path, monkeypatch, element):
+    monkeypatch.setattr(checkpoints, "MAX_JSON_MEMORY", 2**22)
+    text = '{"step": [' + 140_000 * element + "0]}"
+    assert "too much memory" in fuzz(tmp_path, text.encode(), ".json")
+
+
 @pytest.mark.parametrize("length", [0, 1, 99, 100_000_001, 2**31, 2**63, 2**64 - 1])
 def test_header_longer_than_the_file(tmp_path, length):
     line = "JSON is damaged" if length < 2 else "cut off"
@@ -698,12 +707,13 @@ def test_missing_and_unreadable_paths_are_one_line(tmp_path):
     (tmp_path / "folder.json").mkdir()
     large = tmp_path / "large.safetensors"
     with large.open("wb") as file:
-        file.truncate(checkpoints.MAX_FILE_BYTES + 1)  # a hole: takes no room on the disk
+        file.truncate(2**30 + 1)  # a hole: takes no room on the disk
     cases = {
         "missing.json": "no checkpoint at",
         "missing.safetensors": "no checkpoint at",
-        "folder.json": "is not a file",
+        "folder.json": "it is a folder",
         "large.safetensors": "larger than",
+        "x" * 300 + ".json": "File name too long" if os.name == "posix" else "",
         "nul\0.json": "cannot be read",
         "model.pt": r"\.safetensors or \.json",
         "large.safetensors/inside.json": "cannot be read",

@@ -32,9 +32,13 @@ BAD_SCENARIOS = {
     "a whole number that no float can hold": ("[training]\nlr = 1" + "0" * 400, ("lr = 1000", "above 0")),
     "one that Python does not write out": ("[training]\nsteps = 0x" + "f" * 5000, ("steps", "digits", "at most")),
     "one that Python does not read": ("[training]\nsteps = 1" + "0" * 5000, ("scenario.toml", "TOML")),
-    "nested too deeply": ("[data]\ndataset = " + "[" * 100_000, ("scenario.toml", "TOML")),
+    "nested too deeply": ("[data]\ndataset = " + "[" * 50_000, ("scenario.toml", "TOML")),
     "a whole number in quotes": ('[training]\nsteps = "20"', ("[training]", "steps = '20'", "quotes")),
     "a fraction in quotes": ('[training]\nlr = "0.5"', ("[training]", "lr = '0.5'", "quotes")),
+    "a mode of thousands of digits": ("[data]\nmode = 0x" + "f" * 5000, ("[data]", "mode must be", "digits")),
+    "larger than any": ("#" * 70_000, ("scenario.toml", "larger than 65,536 bytes")),
+    "more attention than memory": ("[model]\nblock_size = 5000", ("4 heads", "100,000,000", "--block-size")),
+    "a dataset of too long a name": ("[data]\ndataset = '" + "x" * 300 + "'", ("unknown dataset",)),
     "under both names": ("[training]\nlr = 0.5\nlearning_rate = 0.5", ("learning_rate and lr", "the same setting")),
 }
 

@@ -14,7 +14,6 @@ A file may come from anyone, so nothing in it is believed before it is checked, 
 import hashlib
 import json
 import math
-import stat
 import sys
 from array import array
 from collections.abc import Iterable, Sequence
@@ -24,15 +23,19 @@ from typing import Any
 
 from . import files
 from .errors import RunError, UserError
+from .settings import MAX_SCORES
 
 FORMAT_VERSION = 1
-MAX_FILE_BYTES = 2**30
-MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
+MAX_FILE_BYTES = {".safetensors": 2**30, ".json": 2**26}
+# The lessons draw their first weights as Python lists. A checkpoint keeps three numbers a weight, in JSON as some 22
+# characters each.
+MAX_WEIGHTS = {".safetensors": 40_000_000, ".json": 500_000}
+MAX_JSON_MEMORY = 2**28  # bytes that JSON may become in memory: `{},` are 3 bytes in a file, 72 as an object
 
 # Config's fields: type, smallest and largest value, the same as settings.OPTIONS allows. Sizes are bounded so that a
 # hostile file cannot ask for more memory than a machine has.
 CONFIG_FIELDS = {
-    "n_layer": (int, 1, 4096),
+    "n_layer": (int, 1, 96),
     "n_embd": (int, 1, 2**16),
     "n_head": (int, 1, 2**16),
     "block_size": (int, 1, 2**20),
@@ -97,7 +100,8 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     try:
         _check(checkpoint)
         data = _to_json(checkpoint) if is_json else _to_safetensors(checkpoint)
-        _require(len(data) <= MAX_FILE_BYTES, f"it would be larger than {MAX_FILE_BYTES} bytes")
+        limit = MAX_FILE_BYTES[path.suffix.lower()]
+        _require(len(data) <= limit, f"it would be larger than {limit:,} bytes")
     except (_InvalidError, RecursionError, MemoryError) as error:
         remedy = "; try a smaller --lr" if isinstance(error, _NotFiniteError) else ""
         reason = f"{_reason(error)}; an earlier one is unchanged{remedy}"
@@ -112,15 +116,16 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         ) from None
 
 
-def load(path: Path) -> Checkpoint:
+def load(path: Path, remedy: str = "train first or name another with --checkpoint") -> Checkpoint:
     """Read and check a checkpoint of either format; every matrix comes back as rows of Python floats.
 
     safetensors files are read by the safetensors library where it is installed, else by the standard library.
-    Raises UserError, one line, for any file that is missing, damaged, or not a checkpoint of this project.
+    Raises UserError, one line, for any file that is missing, damaged, or not a checkpoint of this project. `remedy` is
+    what to do where there is none.
     """
     path = Path(path)
     is_json = _is_json(path)
-    data = _read_file(path)
+    data = _read_file(path, remedy)
     try:
         document, tensors = _parse_json_file(data) if is_json else _parse_safetensors_file(data)
         return _from_document(document, tensors)
@@ -163,19 +168,13 @@ def _is_json(path: Path) -> bool:
     return suffix == ".json"
 
 
-def _read_file(path: Path) -> bytes:
-    advice = "train first or name another with --checkpoint"
+def _read_file(path: Path, remedy: str) -> bytes:
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise UserError(f"checkpoint {path} is not a file; {advice}")
-        if status.st_size > MAX_FILE_BYTES:
-            raise UserError(f"checkpoint {path} is larger than {MAX_FILE_BYTES} bytes; {advice}")
-        return path.read_bytes()
+        return files.read_regular(path, MAX_FILE_BYTES[path.suffix.lower()])
     except FileNotFoundError:
-        raise UserError(f"no checkpoint at {path}; {advice}") from None
-    except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
-        raise UserError(f"checkpoint {path} cannot be read: {error}; {advice}") from None
+        raise UserError(f"no checkpoint at {path}; {remedy}") from None
+    except OSError as error:
+        raise UserError(f"checkpoint {path} cannot be read: {error.strerror}; name another with --checkpoint") from None
 
 
 # Writing the two formats
@@ -253,7 +252,7 @@ def _parse_json_file(data: bytes) -> tuple[dict, dict]:
 
 def _parse_safetensors_file(data: bytes) -> tuple[dict, dict]:
     length = int.from_bytes(data[:8], "little")
-    fits = len(data) >= 8 and length <= min(MAX_HEADER_BYTES, len(data) - 8)
+    fits = len(data) >= 8 and length <= len(data) - 8
     _require(fits, "it is cut off, or no safetensors file")
     entries = _parse_json(data[8 : 8 + length])
     metadata = entries.pop("__metadata__", None)
@@ -265,7 +264,10 @@ def _parse_safetensors_file(data: bytes) -> tuple[dict, dict]:
 
 
 def _parse_json(data: bytes) -> dict[str, Any]:
-    """Parse a JSON object, without JSON's doors: duplicate keys, NaN and Infinity."""
+    """Parse a JSON object, without JSON's doors: duplicate keys, NaN and Infinity, and more memory than there is."""
+    objects, values = data.count(b"{") + data.count(b"[") + data.count(b'"') // 2, data.count(b",")
+    small = len(data) <= MAX_FILE_BYTES[".json"] and 72 * objects + 32 * values <= MAX_JSON_MEMORY
+    _require(small, "its JSON would take too much memory")
     try:
         document = json.loads(data.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
     except ValueError as error:
@@ -399,6 +401,8 @@ def _check_config(config: Any) -> None:
         is_number = isinstance(value, (int, kind)) and not isinstance(value, bool)  # NaN fails the comparison below
         _require(is_number and smallest <= value <= largest, f"its config says {name} = {_show(value)}")
     _require(config["n_embd"] % config["n_head"] == 0, "its n_embd is not divisible by its n_head")
+    fits = config["n_head"] * config["block_size"] ** 2 <= MAX_SCORES
+    _require(fits, f"its n_head x block_size x block_size is more than {MAX_SCORES:,} attention scores")
 
 
 def _check_chars(chars: Any) -> None:

@@ -283,9 +283,7 @@ def begin(
 def load_checkpoint(path: Path, remedy: str) -> Any:
     from . import checkpoint
 
-    if not path.exists():
-        raise UserError(f"no checkpoint at {path}; {remedy}")
-    return checkpoint.load(path)
+    return checkpoint.load(path, remedy)
 
 
 def resumed_settings(

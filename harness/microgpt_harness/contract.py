@@ -51,7 +51,7 @@ class Engine(Protocol):
         """Return the mean loss over the batch's tokens and change nothing."""
 
     def next_logits(self, state: Any, tokens: Document, config: Any) -> list[float]:
-        """Return the V scores of what comes after 1 to block_size tokens. Their number must compile nothing anew."""
+        """Return the V scores of what comes after 1 to block_size tokens. A compiler may run when it has doubled."""
 
 
 @dataclass(frozen=True)

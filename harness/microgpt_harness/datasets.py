@@ -22,6 +22,7 @@ from . import columns, files
 from .downloads import Progress, Unavailable, download
 from .errors import RunError, UserError
 from .paths import DATA
+from .settings import shortened
 
 REGISTRY = DATA / "datasets.toml"
 MAX_VOCABULARY = 5000  # distinct characters: beyond it a character-level model is the wrong tool
@@ -133,9 +134,8 @@ def resolve(name_or_path: str) -> str:
 
     nearest = difflib.get_close_matches(key, known, n=1)
     hint = f" Did you mean {nearest[0]}?" if nearest else ""
-    raise UserError(
-        f"unknown dataset {name_or_path!r}.{hint} There are {', '.join(known)}; the path of a text file works too"
-    )
+    named = f"unknown dataset {shortened(name_or_path)}.{hint}"
+    raise UserError(f"{named} There are {', '.join(known)}; the path of a text file works too")
 
 
 def _key(name: str) -> str:

@@ -4,8 +4,8 @@ Precedence: flag, then --config file, then the dataset's defaults in data/datase
 """
 
 import dataclasses
-import difflib
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,8 @@ from typing import Any
 from . import files
 from .errors import UserError
 
+# Attention gives every pair of positions a score, in each head. A layer of GPT-2 has 12.6 million of them.
+MAX_SCORES = 2**26
 MAX_CONFIG_BYTES = 2**16  # of a scenario: the time that Python's TOML reader takes may grow with the square
 
 
@@ -93,7 +95,7 @@ def switch(value: Any) -> bool:
 # What a checkpoint holds too has the same bounds there (CONFIG_FIELDS): else a run could train, and then not be saved.
 OPTIONS = (
     Option("n_embd", "model", whole(1, 2**16), "numbers that describe one position", "--n-embd"),
-    Option("n_layer", "model", whole(1, 4096), "transformer blocks, one after the other", "--n-layer"),
+    Option("n_layer", "model", whole(1, 96), "transformer blocks, one after the other", "--n-layer"),
     Option("n_head", "model", whole(1, 2**16), "attention heads; must divide n_embd", "--n-head"),
     Option("block_size", "model", whole(1, 2**20), "the most tokens the model sees", "--block-size"),
     Option("num_steps", "training", whole(1), "training steps in the whole run", "--steps"),
@@ -180,7 +182,7 @@ def read_config_file(path: Path) -> ConfigFile:
 def beside(path: Path, name: str) -> str:
     """A data file named in a scenario stands beside it, wherever the command is run."""
     candidate = path.parent / name
-    return str(candidate) if candidate.is_file() else name
+    return str(candidate) if os.path.isfile(candidate) else name  # noqa: PTH113 (Path's own raises for a long name)
 
 
 def parse_table(table: dict[str, Any], group: str, where: str) -> dict[str, Any]:
@@ -190,6 +192,8 @@ def parse_table(table: dict[str, Any], group: str, where: str) -> dict[str, Any]
     for key, value in table.items():
         option = options.get(key)
         if option is None:
+            import difflib
+
             nearest = difflib.get_close_matches(key, options, n=1)
             hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(sorted(options))}"
             raise UserError(f"{where}: {shortened(key)} is unknown; {hint}")
@@ -265,7 +269,12 @@ def resolve(layers: list[dict[str, Any]], lesson_config: Any, dtypes: tuple[str,
 
 
 def check_shape(config: Any) -> None:
-    """Raise UserError if heads do not divide the width."""
+    """Raise UserError if heads do not divide the width, or if attention has more scores than memory should hold."""
     if config.n_embd % config.n_head:
         fitting = ", ".join(str(h) for h in range(1, min(config.n_embd, 64) + 1) if config.n_embd % h == 0)
         raise UserError(f"n_embd {config.n_embd} is not divisible by n_head {config.n_head}; use --n-head {fitting}")
+    if (scores := config.n_head * config.block_size**2) > MAX_SCORES:
+        raise UserError(
+            f"{config.n_head} heads and a block of {config.block_size} make {scores:,} attention scores"
+            f" (n_head x block_size²); the limit is {MAX_SCORES:,}: use a smaller --block-size"
+        )

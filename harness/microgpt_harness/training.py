@@ -22,8 +22,6 @@ from .progress import Progress
 from .settings import Settings
 
 EMA_DECAY = 0.98  # the smoothed loss looks back about 50 steps
-# The lessons draw their first weights as Python lists, and a checkpoint keeps three numbers a weight.
-MAX_WEIGHTS = 40_000_000
 KEPT_SAMPLING = ("top_k", "max_tokens", "repetition_penalty")  # what a checkpoint says of how to draw
 CALL_SECONDS = 0.1  # how long one call of the engine should last: short enough to watch and to interrupt
 MAX_STEPS_PER_CALL = 500
@@ -57,7 +55,7 @@ def start(engine: Engine, settings: Settings, dataset: Dataset, folder: Path, ch
     """Begin a run: one generator decides the order of documents, then the weights, then, at the end, the samples."""
     rng = Random(settings.config.seed)
     data = prepare(dataset, engine.Tokenizer, settings.config.block_size, rng)
-    check_size(settings.config, data.tokenizer.vocab_size)
+    check_size(settings.config, data.tokenizer.vocab_size, checkpoint_path)
     params = engine.init_params(settings.config, data.tokenizer.vocab_size, rng)
     state = make_state(engine, settings, params)
     return Run(engine, settings, data, folder, checkpoint_path, rng, state)
@@ -76,6 +74,7 @@ def resume(
         raise UserError(
             f"the checkpoint was trained on {other_data(saved.dataset, dataset)}, or train anew without --resume"
         )
+    check_size(settings.config, data.tokenizer.vocab_size, checkpoint_path)
     rng.setstate(saved.rng_state)
     state = make_state(engine, settings, saved.params, saved.adam_m, saved.adam_v, saved.step)
     ema = saved.extra.get("ema")
@@ -124,9 +123,10 @@ def count_params(config: Any, vocab_size: int) -> int:
     return sum(n_out * n_in for n_out, n_in in shapes.values())
 
 
-def check_size(config: Any, vocab_size: int) -> None:
-    if (weights := count_params(config, vocab_size)) > MAX_WEIGHTS:
-        raise UserError(f"a model of {weights:,} weights; the limit is {MAX_WEIGHTS:,}: use a smaller --n-embd")
+def check_size(config: Any, vocab_size: int, checkpoint_path: Path) -> None:
+    limit = checkpoint.MAX_WEIGHTS[checkpoint_path.suffix]
+    if (weights := count_params(config, vocab_size)) > limit:
+        raise UserError(f"a model of {weights:,} weights; the limit is {limit:,} here: use a smaller --n-embd")
 
 
 def train(
