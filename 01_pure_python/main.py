@@ -1,19 +1,16 @@
 """Train, sample and measure this folder's lesson: `main.py --help`."""
 
+import os
 import sys
-from pathlib import Path
 
-# Straight from the checkout, so that a bare Python needs nothing installed.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "harness"))
+# Straight from the checkout: a bare Python needs nothing installed, and is told in one line if this folder does.
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "harness"))
 
-from microgpt_harness.cli import main
-from microgpt_harness.contract import Folder
-
-FOLDER = Folder(
-    path=Path(__file__).resolve().parent,
-    dtypes=("float64",),
-    checkpoint="checkpoint.json",
-)
+from microgpt_harness.start import program
 
 if __name__ == "__main__":
-    sys.exit(main(FOLDER))
+    program(
+        __file__,
+        dtypes=("float64",),
+        checkpoint="checkpoint.json",
+    )

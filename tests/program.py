@@ -24,6 +24,12 @@ DEADLINE = 120  # seconds: far more than anything here takes on a busy machine
 GIVEN_MIRROR = os.environ.get("MICROGPT_MIRROR")
 MIRROR = GIVEN_MIRROR or str(ROOT.parent / "shared" / "datasets")
 
+# Under `nohup` or as a script's background job we were told to ignore a signal. We still do, but with a handler: the
+# programs that we start inherit an ignored signal, and not a handler.
+for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+    if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is signal.SIG_IGN:
+        signal.signal(getattr(signal, name), lambda signum, frame: None)
+
 needs_mirror = pytest.mark.skipif(
     not GIVEN_MIRROR and not Path(MIRROR).is_dir(),
     reason="needs the datasets' files: set MICROGPT_MIRROR to a folder or base URL that holds them",

@@ -4,11 +4,12 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import venv
 from pathlib import Path
 
 import pytest
-from microgpt_harness import metrics
+from microgpt_harness import metrics, start
 from program import NUMPY, PYTHON, ROOT, Result, check, command, environment, on_terminal, one_line, run, shown_lines
 
 QUICK = ("--steps", 30, "--n-samples", 3)
@@ -35,9 +36,9 @@ def trained(bare, tmp_path_factory) -> tuple[Path, Result]:
     return out, run_bare(bare, "--out", out, *QUICK)
 
 
-def run_bare(bare: str, *arguments: object, code: int = 0) -> Result:
+def run_bare(bare: str, *arguments: object, folder: str = PYTHON, code: int = 0) -> Result:
     done = subprocess.run(
-        command(PYTHON, *arguments, python=bare), capture_output=True, encoding="utf-8", env=environment()
+        command(folder, *arguments, python=bare), capture_output=True, encoding="utf-8", env=environment()
     )
     result = Result(done.returncode, done.stdout, done.stderr)
     check(result, code)
@@ -99,14 +100,17 @@ def test_flags_that_need_more_say_so(bare, tmp_path):
     one_line(result, "--live-plot", "matplotlib")
 
 
-def test_other_folders_say_what_to_install(bare):
-    """Their main.py needs their own environment; even the harness comes from it."""
-    script = f"import sys; sys.path.insert(0, {str(ROOT / 'harness')!r}); sys.argv = ['main.py', '--steps', '1']\n"
-    script += f"import runpy; runpy.run_path({str(ROOT / NUMPY / 'main.py')!r}, run_name='__main__')"
-    done = subprocess.run([bare, "-c", script], capture_output=True, encoding="utf-8", env=environment())
-    result = Result(done.returncode, done.stdout, done.stderr)
-    check(result, 2)
-    one_line(result, "numpy", "not installed", "uv run", NUMPY)
+@pytest.mark.parametrize("folder", sorted(path.parent.name for path in ROOT.glob("0[2-9]*/main.py")))
+def test_other_folders_say_what_to_install(bare, folder):
+    result = run_bare(bare, "--steps", 1, folder=folder, code=2)
+    one_line(result, "not installed", "`uv run python main.py`", folder)
+
+
+def test_old_python_is_told_so(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "version_info", (3, 9, 1))
+    with pytest.raises(SystemExit, match="2"):
+        start.begin("main.py")
+    assert capsys.readouterr().err == "main.py: this is Python 3.9; use 3.11 or newer, or `uv run python main.py`\n"
 
 
 def test_plain_bar_on_a_terminal(bare, tmp_path):

@@ -1,6 +1,6 @@
 """Everything that can go wrong ends with one line that says what, where and what to do, and with the right exit code.
 
-2: wrong input. 1: a run that failed. 130: Ctrl-C, after saving.
+2: wrong input. 1: a run that failed. What signals do stands in test_signals.py.
 """
 
 import contextlib
@@ -9,16 +9,12 @@ import os
 import resource
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
-from argparse import Namespace
 from pathlib import Path
 
 import pytest
 from microgpt_harness import checkpoint, metrics
-from microgpt_harness.contract import Folder
-from microgpt_harness.engines import load_engine
 from program import (
     DEADLINE,
     MIRROR,
@@ -28,10 +24,8 @@ from program import (
     Result,
     check,
     command,
-    end,
     environment,
     fails,
-    interrupted,
     needs_mirror,
     one_line,
     run,
@@ -489,64 +483,7 @@ def test_weights_that_give_no_finite_scores(tmp_path):
     assert line
 
 
-# ---- Ctrl-C ----
-
-
-def test_ctrl_c_saves_and_resumes_to_the_same_losses(tmp_path):
-    arguments = ("--out", tmp_path / "a", "--steps", 20000, *SHORT)
-    with started(NUMPY, *arguments, "--log-every", 1) as process:
-        wait_for(process, "step   25 /")
-        result = interrupted(process)
-    saved = checkpoint.load(checkpoint_of(tmp_path / "a"))
-    one_line(result, f"stopped after step {saved.step} and saved", "--resume")
-    folder = tmp_path / "a" / "names" / NUMPY
-    assert [record["step"] for record in metrics.read(folder)] == list(range(1, saved.step + 1))
-    run(NUMPY, *arguments, "--resume", "--stop-at", saved.step + 30)
-    run(NUMPY, "--out", tmp_path / "b", "--steps", 20000, *SHORT, "--stop-at", saved.step + 30)
-    assert losses(folder) == losses(tmp_path / "b" / "names" / NUMPY)
-
-
-def losses(folder: Path) -> list[tuple[int, float]]:
-    return [(record["step"], record["loss"]) for record in metrics.read(folder)]
-
-
-def test_second_ctrl_c_does_not_wait_for_the_step(tmp_path):
-    slow = ("--out", tmp_path, "--batch-size", 60, "--n-embd", 32, "--log-every", 1)  # seconds a step
-    with started(PYTHON, *slow, *SHORT) as process:
-        wait_for(process, "step    1 /")
-        process.send_signal(2)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=0.3)  # the step in hand goes on
-        result = interrupted(process)
-    one_line(result)
-    folder = tmp_path / "names" / PYTHON
-    for path in folder.glob("checkpoint.*"):
-        checkpoint.load(path)
-    assert not list(folder.glob("*.tmp"))
-
-
-def test_ctrl_c_in_a_long_step_says_what_it_waits_for(tmp_path):
-    slow = ("--out", tmp_path, "--batch-size", 400, "--n-embd", 32, "--log-every", 1)
-    with started(PYTHON, *slow, *SHORT) as process:
-        wait_for(process, "step    1 /")
-        process.send_signal(2)
-        assert "finishing this step" in process.stderr.readline()
-        process.send_signal(2)
-        result = end(process)
-    check(result, 130)
-    one_line(result, "interrupted", "nothing was saved yet")
-
-
-def test_ctrl_c_while_an_engine_is_imported(tmp_path, monkeypatch):
-    """A framework's C code may swallow the exception, or end in the middle of things."""
-    lines = "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\n    sum(range(10**6))\n"
-    write(tmp_path / "swallowing_engine.py", lines + "except KeyboardInterrupt:\n    pass\nimported = True\n")
-    folder = Folder(tmp_path, ("float64",), backends=(("default", "swallowing_engine"),))
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    with pytest.raises(KeyboardInterrupt):
-        load_engine(folder, Namespace())
-    assert sys.modules.pop("swallowing_engine").imported
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+# ---- several datasets ----
 
 
 def test_series_that_was_stopped_goes_on_with_what_had_not_begun(tmp_path):
@@ -556,23 +493,6 @@ def test_series_that_was_stopped_goes_on_with_what_had_not_begun(tmp_path):
     result = run(NUMPY, "--dataset", a, b, *options, "--resume")
     assert "going on after step 3 of 6" in result.stdout
     assert all(len(metrics.read(tmp_path / name / NUMPY)) == 6 for name in "ab")
-
-
-def test_ctrl_c_while_sampling(trained):
-    with started(NUMPY, "sample", "--out", trained, "--n-samples", 2**20) as process:
-        wait_for(process, "sample 20:")
-        process.send_signal(2)
-        process.stdout.read()
-        result = end(process)
-    check(result, 130)
-    one_line(result, "interrupted")
-
-
-def test_ctrl_c_with_several_datasets_reports_those_that_failed(tmp_path):
-    with started(NUMPY, "--dataset", "none.txt", "names", "--out", tmp_path, "--steps", 10**6, *SHORT) as process:
-        wait_for(process, "32,000 documents")
-        result = interrupted(process)
-    assert any(line.startswith("main.py: none.txt failed: ") for line in result.stderr.splitlines())
 
 
 # ---- whoever reads the output ----
@@ -617,6 +537,13 @@ def test_output_to_a_full_disk(tmp_path):
             result = Result(done.returncode, "", done.stderr)
             check(result, 1)
             one_line(result, says)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here that is always full")
+def test_errors_to_a_full_disk():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command(NUMPY, "--steps", "many"), stdout=subprocess.PIPE, stderr=full, env=environment())
+    assert (done.returncode, done.stdout) == (2, b"")
 
 
 def test_closed_output():

@@ -1,8 +1,8 @@
 """The program behind every folder's main.py."""
 
+import contextlib
 import os
 import shlex
-import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable
@@ -10,12 +10,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from . import datasets, files, flags
+from . import datasets, files, flags, interrupts
 from .console import printable, say, shown
 from .contract import Engine, Folder
 from .engines import load_engine
 from .errors import RunError, UserError
-from .interrupts import held_back
 from .paths import RUNS
 from .settings import OPTIONS, ConfigFile, Settings, dataset_values, parse_table, read_config_file, resolve
 
@@ -23,7 +22,7 @@ OUT_OF_MEMORY = "out of memory; use a smaller model (--n-embd, --n-layer, --bloc
 
 
 def main(folder: Folder, argv: list[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 1 for a run that failed, 2 for wrong input, 130 after Ctrl-C."""
+    """Run one command and return its exit code: 0, 1 a run that failed, 2 wrong input, 128 + n stopped by signal n."""
     return run_program("main.py", lambda: dispatch(folder, sys.argv[1:] if argv is None else argv))
 
 
@@ -31,12 +30,23 @@ def run_program(program: str, command: Callable[[], int]) -> int:
     """Run a command of this program and return its exit code; whatever goes wrong becomes one line and a code."""
     prepare_streams()
     code = attempt(program, command)
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries again, and complains, at exit
-        return code or lost_output(error, program)
+    lost = flush(sys.stdout)
+    if lost and not code:
+        code = lost_output(lost, program)
+    flush(sys.stderr)  # nobody is left to be told
+    interrupts.ignore()
     return code
+
+
+def flush(stream: Any) -> OSError | None:
+    """Write what is still held back. If it cannot be, drop it: Python would try again at its end and exit with 120."""
+    try:
+        stream.flush()
+        return None
+    except OSError as error:
+        interrupts.set_blocking(stream, True)  # others may write into the same pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return error
 
 
 def lost_output(error: OSError, program: str) -> int:
@@ -57,17 +67,11 @@ def prepare_streams() -> None:
 def attempt(program: str, command: Callable[[], int]) -> int:
     try:
         return command()
-    except SystemExit as error:  # --help, and Ctrl-C while training
+    except SystemExit as error:  # --help, and a run that was asked to stop
         return error.code or 0
     except (UserError, RunError) as error:
         say(str(error), program)
         return error.exit_code
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient third one would only disturb the leaving
-        if sys.stderr.isatty():
-            print(file=sys.stderr)  # the terminal has written ^C behind what was printed last
-        say("interrupted; what was saved before is whole", program)
-        return 130
     except MemoryError:
         say(OUT_OF_MEMORY, program)
         return 1
@@ -163,20 +167,25 @@ def train_several(folder: Folder, engine: Engine, args: Namespace, file: ConfigF
     """Train in turn. One that fails does not stop the others; it is reported at the end."""
     failures, folders = [], []
     try:
-        for name in named:
-            tell(args, f"\n=== {name} ===")
-            try:
-                folders.append(train_one(folder, engine, resuming_what_began(folder, args, name), file, name))
-            except (UserError, RunError) as error:
-                failures.append((name, str(error), error.exit_code))
-            except MemoryError:
-                failures.append((name, OUT_OF_MEMORY, RunError.exit_code))
-        if folders and not args.no_plot:
-            draw_datasets(args, folders)
-    finally:  # after Ctrl-C too
-        for name, message, _ in failures:
-            say(f"{name} failed: {message}")
+        with interrupts.on_leaving(lambda: report(failures)):
+            for name in named:
+                tell(args, f"\n=== {name} ===")
+                try:
+                    folders.append(train_one(folder, engine, resuming_what_began(folder, args, name), file, name))
+                except (UserError, RunError) as error:
+                    failures.append((name, str(error), error.exit_code))
+                except MemoryError:
+                    failures.append((name, OUT_OF_MEMORY, RunError.exit_code))
+            if folders and not args.no_plot:
+                draw_datasets(args, folders)
+    finally:  # also when a run was asked to stop
+        report(failures)
     return max((exit_code for *_, exit_code in failures), default=0)
+
+
+def report(failures: list[tuple[str, str, int]]) -> None:
+    for name, message, _ in failures:
+        say(f"{name} failed: {message}")
 
 
 def resuming_what_began(folder: Folder, args: Namespace, name: str) -> Namespace:
@@ -202,12 +211,10 @@ def train_one(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile,
     from .progress import make_progress
 
     run_folder = args.out / dataset_folder(name) / folder.name
-    with held_back():  # JAX hooks into the garbage collector, where an exception would be swallowed
-        saved = resumed_checkpoint(folder, args, name, run_folder)
+    saved = resumed_checkpoint(folder, args, name, run_folder)
     own = own_reading(args, file, name, saved)
     dataset = datasets.load(name, **own, progress=lambda message: tell(args, message))
-    with held_back():
-        run = begin(folder, engine, args, file, dataset, run_folder, saved)
+    run = begin(folder, engine, args, file, dataset, run_folder, saved)
     check_sampler(run)  # a prompt that cannot be honoured is known before hours of training, not after
     kept = kept_records(args, run)
     if args.checkpoint:
@@ -222,21 +229,22 @@ def train_one(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile,
         live.update(metrics.each(run_folder))
     try:
         training.train(run, writer, progress, args.save_every, args.stop_at, live.update if live else lambda r: None)
-    except training.Interrupted:
-        progress.close()
+    except training.Interrupted as interrupted:
+        close(progress)
         say(f"stopped after step {run.step} and saved; go on with --resume")
-        raise SystemExit(130) from None
-    except KeyboardInterrupt:  # the second one
-        progress.close()
-        say(f"interrupted; {training.kept(run)}")
-        raise SystemExit(130) from None
+        raise SystemExit(128 + interrupted.signum) from None
     finally:
-        progress.close()
+        close(progress)
         writer.close()
         if live:
             live.close()
     finish(args, run)
     return run_folder
+
+
+def close(progress: Any) -> None:
+    with contextlib.suppress(OSError):  # whoever read our output has gone
+        progress.close()
 
 
 def own_reading(args: Namespace, file: ConfigFile, name: str, saved: Any) -> dict[str, str | None]:

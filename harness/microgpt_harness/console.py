@@ -25,8 +25,9 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def say(message: str, program: str = "main.py") -> None:
-    """Print one line on standard error."""
-    print(f"{program}: " + printable(" ".join(message.split())), file=sys.stderr, flush=True)
+    """Print one line on standard error. If nobody can read it, the exit code says enough."""
+    with contextlib.suppress(OSError):
+        print(f"{program}: " + printable(" ".join(message.split())), file=sys.stderr, flush=True)
 
 
 def shown(path: Path) -> str:

@@ -6,7 +6,6 @@ from argparse import Namespace
 
 from .contract import Engine, Folder
 from .errors import UserError
-from .interrupts import held_back
 
 
 def load_engine(folder: Folder, args: Namespace) -> Engine:
@@ -17,8 +16,9 @@ def load_engine(folder: Folder, args: Namespace) -> Engine:
     if str(folder.path) not in sys.path:
         sys.path.insert(0, str(folder.path))
     try:
-        with held_back():
-            return importlib.import_module(module)
+        if folder.checkpoint.endswith(".safetensors"):
+            importlib.import_module("safetensors")  # known to be missing now, and not when the run is to be saved
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise UserError(missing_module(folder, args, error.name or "")) from error
 

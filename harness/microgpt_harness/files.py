@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .errors import RunError
+from .interrupts import on_leaving
 
 STALE_SECONDS = 60  # a temporary file untouched for this long belongs to a process that was killed
 
@@ -72,16 +73,17 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     remove_stale_temporaries(path)
     # os.urandom, because the random module's generator is part of the run.
     temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:  # Ctrl-C too
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
+    with on_leaving(lambda: temporary.unlink(missing_ok=True)):
+        try:
+            with temporary.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
     sync_folder(path.parent)
 
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from . import bench, files, plots
+from . import bench, files, interrupts, plots
 from .console import say, shown
 from .errors import RunError, UserError
 from .paths import ROOT
@@ -125,26 +125,35 @@ class UvRunner:
 
 
 def run_process(argv: list[str], folder: Path, timeout: float | None) -> tuple[int, str, str]:
-    """Run a command to its end. Whatever stops us, Ctrl-C too, stops it with all that it has started."""
+    """Run a command to its end. Whatever stops us stops it with all that it has started."""
     own = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}  # ours is not the folder's
-    process = subprocess.Popen(
-        argv,
-        cwd=folder,
-        env=own | {"PYTHONUTF8": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        errors="replace",
-        start_new_session=True,
-    )
-    try:
-        output, errors = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        raise TooLong from None
-    finally:
-        stop(process)
+    started: list[subprocess.Popen] = []
+    with interrupts.on_leaving(lambda: stop_all(started)):
+        with interrupts.staying:  # or a signal could come between the start and the note of it
+            process = subprocess.Popen(
+                argv,
+                cwd=folder,
+                env=own | {"PYTHONUTF8": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,
+            )
+            started.append(process)
+        try:
+            output, errors = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            raise TooLong from None
+        finally:
+            stop(process)
     return process.returncode, output, errors
+
+
+def stop_all(processes: list[subprocess.Popen]) -> None:
+    for process in processes:
+        stop(process)
 
 
 def stop(process: subprocess.Popen) -> None:
@@ -186,6 +195,9 @@ class Results:
         lines = ",\n".join(json.dumps(dataclasses.asdict(r), ensure_ascii=False) for r in self.records)
         files.write_text(self.path, f"[\n{lines}\n]\n")
 
+    def last_words(self) -> str:
+        return f"{len(self.records)} results are in {shown(self.path)}; the same command goes on from there"
+
 
 def keep_previous(path: Path) -> None:
     try:
@@ -211,16 +223,12 @@ def read_records(path: Path) -> list[Record]:
 
 
 def command(args: Namespace, runner: Runner) -> int:
-    """Measure what is not there yet, print the tables, draw the pictures. 1 if a measurement failed, 130 on Ctrl-C."""
+    """Measure what is not there yet, print the tables, draw the pictures. Return 1 if a measurement failed."""
     results = Results(args.out / "bench", args.fresh)
     machine = bench.machine()
-    try:
+    with interrupts.on_leaving(results.last_words):
         cases, lost = all_cases(args, runner)
         measure_all(cases, results, machine, args.limit, runner)
-    except KeyboardInterrupt:
-        kept = f"{len(results.records)} results are in {shown(results.path)}"
-        say(f"interrupted; {kept}; the same command goes on from there", "microgpt")
-        return 130
     records = [record for case in cases if (record := results.find(case, machine))]
     report(records, args.out / "bench")
     return int(lost or any(record.status == "failed" for record in records))

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from . import start
 from .cli import run_program
 from .flags import Parser, typed
 from .paths import RUNS
@@ -92,4 +93,4 @@ def default(what: str, values: tuple[int, ...]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start.tool()

@@ -17,7 +17,7 @@ from .checkpoint import Checkpoint
 from .contract import Engine
 from .datasets import Dataset
 from .errors import RunError, UserError
-from .interrupts import InterruptFlag
+from .interrupts import StopRequest
 from .progress import Progress
 from .settings import Settings
 
@@ -28,7 +28,10 @@ MAX_STEPS_PER_CALL = 500
 
 
 class Interrupted(Exception):
-    """Ctrl-C, after what was trained so far has been saved."""
+    """Signal `signum` asked the run to stop, and what was trained so far has been saved."""
+
+    def __init__(self, signum: int) -> None:
+        self.signum = signum
 
 
 @dataclass
@@ -139,14 +142,14 @@ def train(
 ) -> None:
     """Train to the last step (or `stop_at`), saving every `save_every` steps and at the end.
 
-    Raises Interrupted after Ctrl-C, when the step in hand is finished and saved; RunError if a loss is not finite.
+    Raises Interrupted after a signal, when the step in hand is finished and saved; RunError if a loss is not finite.
     """
     last = min(run.config.num_steps, stop_at or run.config.num_steps)
     marks = [every for every in (run.settings.val_every, save_every) if every]
     validation_batch = run.data.validation_batch(run.settings.val_docs) if run.settings.val_every else []
     steps_per_call = 1
-    with InterruptFlag() as interrupt:
-        while run.step < last and not interrupt.raised:
+    with StopRequest(last_words=lambda: kept(run)) as request:
+        while run.step < last and not request.signum:
             next_mark = min([last, *((run.step // every + 1) * every for every in marks)])
             n_steps = min(steps_per_call, next_mark - run.step)
             losses, seconds = take_steps(run, n_steps)
@@ -157,15 +160,15 @@ def train(
             if validation_batch and (run.step % run.settings.val_every == 0 or run.step == run.config.num_steps):
                 records[-1]["val_loss"] = validate(run, validation_batch)
             writer.write(records)
-            show(run, progress, records)
+            show(run, progress, records, request)
             on_records(records)
             if save_every and run.step % save_every == 0 and run.step < last:
                 save(run)
             steps_per_call = adapt(steps_per_call, n_steps, seconds)
         save(run)
+    if request.signum:
+        raise Interrupted(request.signum)
     progress.close()
-    if interrupt.raised and run.step < last:
-        raise Interrupted
 
 
 def validate(run: Run, batch: list[list[int]]) -> float:
@@ -214,12 +217,14 @@ def kept(run: Run) -> str:
     return "nothing was saved yet"
 
 
-def show(run: Run, progress: Progress, records: list[dict]) -> None:
+def show(run: Run, progress: Progress, records: list[dict], request: StopRequest) -> None:
     """Report the steps. Where nobody takes the report any more (`| head`, a full disk), save and stop."""
     try:
         for record in records:
             progress.update(record["step"], record["loss"], record["ema"], record.get("val_loss"))
     except OSError as error:
+        if request.signum:  # the terminal is gone with the ssh: all is saved in a moment
+            return
         save(run)
         reason = f"the output cannot be written ({error.strerror})"
         raise RunError(f"{reason}; stopped after step {run.step} and saved; go on with --resume") from None

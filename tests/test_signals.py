@@ -1,0 +1,355 @@
+"""Signals: a run that trains finishes its step and saves; anything else ends at once. Exit code 128 + n, one line.
+
+The moment of a signal is chosen by what the program has printed, or by a module put in its way that stops there.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from microgpt_harness import checkpoint, metrics
+from program import (
+    DEADLINE,
+    NUMPY,
+    PYTHON,
+    ROOT,
+    check,
+    command,
+    end,
+    environment,
+    interrupted,
+    one_line,
+    run,
+    started,
+    until,
+    wait_for,
+)
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows cannot send a signal to one process")
+
+SHORT = ("--no-plot", "--n-samples", 1, "--val-every", 0)
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+
+
+def code_of(name: str) -> int:
+    return 128 + getattr(signal, name)
+
+
+def checkpoint_in(out: Path, folder: str = NUMPY) -> checkpoint.Checkpoint:
+    (path,) = (out / "names" / folder).glob("checkpoint.*")
+    return checkpoint.load(path)
+
+
+def losses(out: Path) -> list[tuple[int, float]]:
+    return [(record["step"], record["loss"]) for record in metrics.read(out / "names" / NUMPY)]
+
+
+# ---- while training ----
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_saves_and_resumes_to_the_same_losses(name, tmp_path):
+    arguments = ("--out", tmp_path / "a", "--steps", 20000, *SHORT)
+    with started(NUMPY, *arguments, "--log-every", 1) as process:
+        wait_for(process, "step   25 /")
+        process.send_signal(getattr(signal, name))
+        result = end(process)
+    check(result, code_of(name))
+    saved = checkpoint_in(tmp_path / "a")
+    one_line(result, f"stopped after step {saved.step} and saved", "--resume")
+    assert [step for step, _ in losses(tmp_path / "a")] == list(range(1, saved.step + 1))
+    run(NUMPY, *arguments, "--resume", "--stop-at", saved.step + 30)
+    run(NUMPY, "--out", tmp_path / "b", "--steps", 20000, *SHORT, "--stop-at", saved.step + 30)
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")
+
+
+@contextlib.contextmanager
+def in_a_long_step(tmp_path: Path, rounds: int):
+    """Yield a program whose training has just begun a step in C code, which takes a second for a million rounds."""
+    (tmp_path / "main.py").write_text(
+        f"import sys\nsys.path[:0] = [{str(ROOT / 'harness')!r}, {str(ROOT / PYTHON)!r}]\n"
+        "from microgpt_harness.start import program\n"
+        "slow = (('default', 'slow_engine'),)\n"
+        "program(__file__, dtypes=('float64',), checkpoint='checkpoint.json', backends=slow)\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "slow_engine.py").write_text(
+        "import engine, hashlib\nfrom engine import *\n"
+        "def train_steps(state, batches, config):\n"
+        "    print('a step begins', flush=True)\n"
+        f"    hashlib.pbkdf2_hmac('sha256', b'', b'', {rounds})\n"
+        "    return engine.train_steps(state, batches, config)\n",
+        encoding="utf-8",
+    )
+    with started(str(tmp_path), "--out", tmp_path / "out", *SHORT) as process:
+        wait_for(process, "a step begins")
+        yield process, tmp_path / "out" / "names" / tmp_path.name
+
+
+def test_second_ctrl_c_does_not_wait_for_the_step(tmp_path):
+    with in_a_long_step(tmp_path, rounds=2**31 - 1) as (process, run_folder):
+        process.send_signal(signal.SIGINT)
+        assert "finishing this step" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        result = end(process)
+    check(result, 130)
+    one_line(result, "interrupted", "nothing was saved yet")
+    assert not list(run_folder.glob("checkpoint*")) and not list(run_folder.glob(".*.tmp"))
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_the_same_signal_again_is_no_order_to_hurry(name, tmp_path):
+    """A whole process group is told, and `uv run` hands on to its child what it was told itself."""
+    with in_a_long_step(tmp_path, rounds=3_000_000) as (process, run_folder):
+        process.send_signal(getattr(signal, name))
+        assert "finishing this step" in process.stderr.readline()
+        process.send_signal(getattr(signal, name))
+        result = end(process)
+    check(result, code_of(name))
+    one_line(result, "stopped after step 1 and saved")
+    assert checkpoint.load(run_folder / "checkpoint.json").step == 1
+
+
+def test_run_whose_last_step_is_taken_stops_too(tmp_path):
+    """It says so instead of going on to draw and to sample; --resume does that."""
+    env = sends_itself(tmp_path / "sender", ".checkpoint.", "SIGINT")
+    options = ("--out", tmp_path, "--steps", 20, *SHORT)
+    result = run(NUMPY, *options, code=130, env=env)
+    one_line(result, "stopped after step 20 and saved", "--resume")
+    assert not result.samples and len(run(NUMPY, *options, "--resume").samples) == 1
+
+
+def test_nobody_reads_the_output(tmp_path):
+    """A full pipe holds up the training; what was trained is saved all the same."""
+    with started(NUMPY, "--out", tmp_path, "--steps", 10**6, "--log-every", 1, *SHORT) as process:
+        wait_for(process, "step    1 /")
+        until(lambda: stands_still(tmp_path / "names" / NUMPY / "metrics.jsonl"), "a full pipe")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=DEADLINE) == 130
+        result = end(process)
+    saved = checkpoint_in(tmp_path)
+    assert f"stopped after step {saved.step} and saved" in result.stderr
+    assert saved.step == len(metrics.read(tmp_path / "names" / NUMPY))
+
+
+def stands_still(path: Path) -> bool:
+    size = path.stat().st_size
+    time.sleep(0.5)
+    return size == path.stat().st_size
+
+
+def test_terminal_that_is_gone(tmp_path):
+    """As after a dropped ssh: SIGHUP, and neither stdout nor stderr takes anything any more."""
+    fcntl, pty, termios = (pytest.importorskip(name) for name in ("fcntl", "pty", "termios"))
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        command(NUMPY, "--out", tmp_path, "--steps", 10**6, *SHORT),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(TERM="xterm-256color"),
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    try:
+        os.close(theirs)
+        received = b""
+        while b"loss" not in received:
+            received += os.read(ours, 65536)
+        os.close(ours)
+        assert process.wait(timeout=DEADLINE) == code_of("SIGHUP")
+    finally:
+        process.kill()
+        process.wait()
+    assert checkpoint_in(tmp_path).step > 0
+
+
+def test_signal_inherited_as_ignored_stays_ignored(tmp_path):
+    """As under nohup, or in the background of a script."""
+    with ignored("SIGINT"):
+        process = subprocess.Popen(
+            command(NUMPY, "--out", tmp_path, "--steps", 3000, "--log-every", 1, *SHORT),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            encoding="utf-8",
+        )
+    with process:
+        wait_for(process, "step   25 /")
+        process.send_signal(signal.SIGINT)
+        wait_for(process, "step 2000 /")
+        process.send_signal(signal.SIGTERM)
+        check(end(process), code_of("SIGTERM"))
+
+
+@contextlib.contextmanager
+def ignored(name: str):
+    before = signal.signal(getattr(signal, name), signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(getattr(signal, name), before)
+
+
+# ---- at any other time ----
+
+# Sends itself the signal when a module is about to be imported or a file opened whose name begins so, or at the end.
+SENDER = """
+import sys, os
+def hook(event, args, kill=os.kill, us=os.getpid()):
+    global moment
+    if moment and event in ("import", "open") and str(args[0]).rpartition("/")[2].startswith(moment):
+        moment = None
+        kill(us, {signum})
+moment = {moment!r}
+if moment == "exit":
+    import atexit
+    atexit.register(os.kill, os.getpid(), {signum})
+else:
+    sys.addaudithook(hook)
+"""
+
+
+def sends_itself(folder: Path, moment: str, name: str) -> dict[str, str]:
+    """Return an environment whose Python does that."""
+    folder.mkdir(exist_ok=True)
+    text = SENDER.format(moment=moment, signum=int(getattr(signal, name)))
+    (folder / "sitecustomize.py").write_text(text, encoding="utf-8")
+    return {"PYTHONPATH": str(folder)}
+
+
+MOMENTS = {
+    "pathlib": "the first of the standard library",
+    "microgpt_harness.cli": "the program",
+    "numpy": "a framework",
+    "microgpt_harness.sampling": "a prompt is checked",
+    "microgpt_harness.plots": "pictures are drawn",
+    "matplotlib.figure": "what draws them",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_leaves_at_once(moment, name, tmp_path):
+    env = sends_itself(tmp_path / "sender", moment, name)
+    result = run(NUMPY, "--out", tmp_path, "--steps", 20, "--n-samples", 1, code=code_of(name), env=env)
+    one_line(result, "interrupted" if name == "SIGINT" else f"ended by {name}", "what was saved before is whole")
+
+
+@pytest.mark.parametrize("folder", ["03_pytorch", "05_jax", "06_mlx"])
+def test_leaves_at_once_while_its_framework_is_imported(folder, tmp_path):
+    moment = {"03_pytorch": "torch.nn", "05_jax": "jax.numpy", "06_mlx": "mlx.core"}[folder]
+    env = sends_itself(tmp_path / "sender", moment, "SIGINT")
+    one_line(run(folder, "--out", tmp_path, "--steps", 20, code=130, env=env), "interrupted")
+
+
+@pytest.mark.parametrize("arguments", [["--list"], ["--steps", "20", "--no-plot", "--n-samples", "1"]], ids=" ".join)
+@pytest.mark.parametrize("name", NAMES)
+def test_after_the_end_a_signal_changes_nothing(name, arguments, tmp_path):
+    env = sends_itself(tmp_path / "sender", "exit", name)
+    run(NUMPY, *arguments, *([] if "--list" in arguments else ["--out", tmp_path]), env=env)
+
+
+def test_leaves_while_foreign_code_does_not_come_back(tmp_path):
+    """A compiler, or the loading of a large library: no code of Python's runs for a long time."""
+    (tmp_path / "numpy.py").write_text(
+        "import hashlib\nprint('importing', flush=True)\nhashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)\n",
+        encoding="utf-8",
+    )
+    with started(NUMPY, "--out", tmp_path, env={"PYTHONPATH": str(tmp_path)}) as process:
+        wait_for(process, "importing")
+        one_line(interrupted(process), "interrupted", "what was saved before is whole")
+
+
+def test_file_that_is_being_written_leaves_no_trace(tmp_path):
+    script = (
+        "from microgpt_harness import interrupts\ninterrupts.catch()\n"
+        "from microgpt_harness.files import replacing\nfrom pathlib import Path\nimport time\n"
+        f"with replacing(Path({str(tmp_path / 'file')!r})) as file:\n"
+        "    print('writing', flush=True)\n    time.sleep(100)\n"
+    )
+    (tmp_path / "file").write_text("as it was", encoding="utf-8")
+    with running(script) as process:
+        wait_for(process, "writing")
+        assert len(list(tmp_path.iterdir())) == 2
+        one_line(interrupted(process), "interrupted")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "as it was"
+
+
+def test_measurements_end_with_the_process_that_they_run_in(tmp_path):
+    """`microgpt bench` starts its children in groups of their own, where no Ctrl-C reaches them."""
+    child = "import os, time; open('child', 'w').write(str(os.getpid())); time.sleep(100)"
+    script = (
+        "from microgpt_harness import interrupts\ninterrupts.catch('microgpt')\n"
+        "import sys\nfrom pathlib import Path\nfrom microgpt_harness import suite\n"
+        f"out = Path({str(tmp_path)!r})\n"
+        "with interrupts.on_leaving(suite.Results(out / 'bench', False).last_words):\n"
+        f"    suite.run_process([sys.executable, '-c', {child!r}], out, None)\n"
+    )
+    with running(script) as process:
+        text = until(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text(), "the child")
+        result = interrupted(process)
+    assert re.fullmatch(
+        r"microgpt: interrupted; 0 results are in .*; the same command goes on from there\n", result.stderr
+    )
+    until(lambda: not lives(int(text)), "the child's end")
+
+
+def lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][:3]
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def running(script: str):
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(PYTHONPATH=str(ROOT / "harness")),
+        encoding="utf-8",
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_while_sampling(tmp_path):
+    run(NUMPY, "--out", tmp_path, "--steps", 30, *SHORT)
+    with started(NUMPY, "sample", "--out", tmp_path, "--n-samples", 2**20) as process:
+        wait_for(process, "sample 20:")
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        result = end(process)
+    check(result, 130)
+    one_line(result, "interrupted")
+
+
+def test_with_several_datasets_those_that_failed_are_reported(tmp_path):
+    with started(NUMPY, "--dataset", "none.txt", "names", "--out", tmp_path, "--steps", 10**6, *SHORT) as process:
+        wait_for(process, "32,000 documents")
+        result = interrupted(process)
+    assert any(line.startswith("main.py: none.txt failed: ") for line in result.stderr.splitlines())
+
+
+def test_closed_streams_do_not_give_their_numbers_to_files(tmp_path):
+    """What a library writes to standard error would else stand in metrics.jsonl."""
+    line = f'"{sys.executable}" "{ROOT / NUMPY / "main.py"}" --steps 3 --no-plot --out "{tmp_path}" <&- >&- 2>&-'
+    code = "import os; [os.fstat(n) for n in (0, 1, 2)]"
+    (tmp_path / "numpy.py").write_text(
+        f"{code}\nopen({str(tmp_path / 'seen')!r}, 'w').close()\nraise ImportError('no')"
+    )
+    subprocess.run(["sh", "-c", line], env=environment(PYTHONPATH=str(tmp_path)))
+    assert (tmp_path / "seen").exists()
