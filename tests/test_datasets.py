@@ -23,6 +23,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import hostile_servers
+import program
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -900,3 +901,30 @@ def test_shipped_file_that_was_changed_or_lost(monkeypatch, tmp_path):
     one_line(caught, "wrong hash", "restore it")
     (tmp_path / "small.txt").write_bytes(CONTENT)
     assert datasets.load("small").documents == DOCUMENTS
+
+
+def test_two_files_of_one_name_do_not_share_a_run(tmp_path):
+    """Neither is trained over the other's run, and neither is sampled from it."""
+    mine, other = tmp_path / "mine" / "poems.txt", tmp_path / "other" / "poems.txt"
+    for path, text in ((mine, "anna\nbob\n"), (other, "carla\nbob\n")):
+        path.parent.mkdir()
+        path.write_text(text, encoding="utf-8")
+    flags = ("--out", tmp_path / "out", "--steps", 1, "--no-plot")
+    program.run(program.PYTHON, "--dataset", mine, *flags)
+    says = ("holds runs of", str(mine), "rename", "--out")
+    for command in (("--dataset", other, *flags), ("sample", "--dataset", other, "--out", tmp_path / "out")):
+        program.fails(program.PYTHON, *command, says=says)
+    sampled = program.run(program.PYTHON, "sample", "--dataset", mine, "--out", tmp_path / "out")
+    assert not set("".join(sampled.samples)) - set("annabob")
+    mine.write_text("anna\nbob\nann\n", encoding="utf-8")  # its own file may change
+    program.run(program.PYTHON, "--dataset", mine, *flags)
+    other.write_text(mine.read_text(encoding="utf-8"), encoding="utf-8")  # and a copy is no other data
+    program.run(program.PYTHON, "sample", "--dataset", other, "--out", tmp_path / "out")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows' limits are other ones")
+@pytest.mark.parametrize("flags", [("--out",), ("--checkpoint",), ("--config",), ("--dataset",), ("sample", "--out")])
+def test_a_path_that_is_too_long_is_said_to_be(flags, tmp_path):
+    long = tmp_path / ("x" * 300 + ".json")
+    steps = "--n-samples" if flags[0] == "sample" else "--steps"
+    program.fails(program.PYTHON, *flags, long, steps, 1, says=("File name too long", "x" * 300))

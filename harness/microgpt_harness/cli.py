@@ -75,8 +75,11 @@ def attempt(program: str, command: Callable[[], int]) -> int:
     except MemoryError:
         say(OUT_OF_MEMORY, program)
         return 1
-    except OSError as error:  # of standard output: whoever opens a file reports that file's errors
-        return lost_output(error, program)
+    except OSError as error:
+        if error.filename is None:  # of standard output
+            return lost_output(error, program)
+        say(f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}", program)
+        return UserError.exit_code
     except Exception as error:
         if os.environ.get("MICROGPT_DEBUG"):
             raise
@@ -111,6 +114,8 @@ def train_command(folder: Folder, args: Namespace) -> int:
         raise UserError("--checkpoint goes on with one run: name one --dataset")
     check_run_folders(named)
     check_own_files(args, file, named)
+    for name in named:
+        check_same_file(args, name)
     if args.live_plot:
         check_live_plot()
     engine = load_engine(folder, args)
@@ -147,6 +152,25 @@ def check_run_folders(named: list[str]) -> None:
             raise UserError(
                 f"{other} and {name} would both be kept in the folder {dataset_folder(name)};"
                 " rename one, or train them one by one, each with an --out of its own"
+            )
+
+
+def check_same_file(args: Namespace, name: str) -> None:
+    """Raise UserError where the folder for a user's own file holds runs of another file: two may have one name."""
+    from . import run_config
+
+    if not own_files([name]):
+        return
+    folder = args.out / dataset_folder(name)
+    for run_folder in folder.glob("*/"):
+        try:
+            other = run_config.read(run_folder).get("file", name)
+        except UserError:
+            continue
+        if datasets.differ(Path(name), Path(other)):
+            raise UserError(
+                f"{shown(folder)} holds runs of {other}, another file of that name: rename {name},"
+                " or choose another folder with --out"
             )
 
 
@@ -459,7 +483,10 @@ def trained_folder(args: Namespace, name: str) -> str:
     """The folder of a run by the dataset's name or path, or by its own name, whoever has the file by now."""
     plain = name not in ("", ".", "..") and Path(name).name == name
     is_folder = plain and os.path.isdir(args.out / name)  # noqa: PTH112 (Path's own fails where the name is too long)
-    return name if is_folder else dataset_folder(name)
+    if is_folder:
+        return name
+    check_same_file(args, datasets.resolve(name))
+    return dataset_folder(name)
 
 
 def dataset_folder(name: str) -> str:

@@ -38,7 +38,7 @@ class Dataset:
 
     `documents` stand in file order, duplicates kept. mode "discrete": stripped non-empty lines. mode "stream":
     paragraphs, edges stripped, inner newlines kept. `defaults` has the tables model, training and sampling. `column`
-    is the one of a user's own CSV that the documents were taken from.
+    is the one of a user's own CSV that the documents were taken from, `file` the whole path of a user's own file.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Dataset:
     documents: list[str]
     defaults: dict[str, dict]
     column: str | None = None
+    file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,8 @@ def _load_own(path: Path, mode: str, column: str | None, progress: Progress) -> 
             progress(f"{path} looks like CSV, and all of each line is used; take one column of it by --column NAME")
             progress(f"its columns: {columns.listed(found)}")
     check_documents(documents, str(path))
-    return Dataset(own_name(path), mode, documents, {"model": {}, "training": {}, "sampling": {}}, column)
+    defaults = {"model": {}, "training": {}, "sampling": {}}
+    return Dataset(own_name(path), mode, documents, defaults, column, str(path.resolve()))
 
 
 def check_documents(documents: list[str], path: str) -> None:
@@ -227,6 +229,14 @@ def _read_own(path: Path) -> bytes:
     except OSError as error:
         advice = "take a part of it" if error.errno == errno.EFBIG else "name a text file"
         raise UserError(f"{path}: cannot be read: {error.strerror}; {advice}") from error
+
+
+def differ(path: Path, other: Path) -> bool:
+    """Say whether two files of a user's own are there, and do not hold the same."""
+    try:
+        return not path.samefile(other) and _read_own(path) != _read_own(other)
+    except (OSError, ValueError, UserError):
+        return False
 
 
 def own_name(path: str | Path) -> str:

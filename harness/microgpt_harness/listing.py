@@ -5,6 +5,7 @@ import sys
 import textwrap
 
 from . import datasets
+from .console import printable
 from .settings import plain
 
 NARROWEST = 20  # columns for the words of a line, however narrow the terminal
@@ -29,7 +30,7 @@ def print_list() -> None:
 def hanging(head: str, text: str, width: int | None) -> str:
     """Return `head` and `text` on lines of at most `width` columns, broken between words, aligned behind the head."""
     if width is None:
-        return head + text
+        return printable(head + text)
     room = max(width - len(head), NARROWEST)
     lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
-    return head + ("\n" + " " * len(head)).join(lines)
+    return printable(head + ("\n" + " " * len(head)).join(lines), keep="\n")

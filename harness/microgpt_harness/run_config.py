@@ -17,6 +17,7 @@ TYPES = {
     "compile": bool,
     "dataset": str,
     "column": str,
+    "file": str,
     "documents": int,
     "vocab_size": int,
     "num_params": int,

@@ -112,6 +112,7 @@ def write_config(run: Run, folder_name: str, computed_by: dict[str, Any]) -> Non
         "dataset": run.data.dataset.name,
         "mode": run.data.dataset.mode,
         **column_of(run),
+        **({"file": run.data.dataset.file} if run.data.dataset.file else {}),
         "documents": len(run.data.dataset.documents),
         "vocab_size": run.data.tokenizer.vocab_size,
         "num_params": count_params(run.config, run.data.tokenizer.vocab_size),
