@@ -5,15 +5,18 @@ Different where one does not. Every bound is that of one point, or of one step f
 grow there, so no processor's way of rounding comes near it.
 """
 
+import contextlib
+import io
 import math
 import random
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from lessons import NAMES, REFERENCE, Lesson, load
+from lessons import NAMES, REFERENCE, Edit, Lesson, in_float64, load
 
 # float64: a few hundred roundings of 1e-16 each; float32: of 6e-8 each.
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
@@ -39,6 +42,8 @@ ONE_STEP = {
     "four documents": {"batch_size": 4},
     "clipped": {"batch_size": 4, "clip_grad": 0.1},
 }
+
+SHORT_MAIN = 50  # steps of a lesson alone
 
 Comparison = dict[str, tuple[float, float]]  # what was compared -> (the largest difference, its bound)
 
@@ -253,7 +258,7 @@ def points_of_a_run() -> list[Point]:
     """Return points of the reference's run in float64, a document a step: every so many steps, and before the last."""
     lesson = load(REFERENCE)
     config = lesson.microgpt.CONFIG
-    state = lesson.make_state(config, start_on_names()[2], "float64")
+    state = lesson.make_state(config, start_on_names().params, "float64")
     points = []
     for step in range(config.num_steps):
         if step % EVERY == 0 or step == config.num_steps - 1:
@@ -269,20 +274,59 @@ def step_from(lesson: Lesson, dtype: str, point: Point, config: Any) -> Step:
     return one_step(lesson, state, batch_of_names(step, config.batch_size), config)
 
 
+class Start(NamedTuple):
+    """What a run on names begins with, and the generator's state after that, by which samples are drawn."""
+
+    docs: list[str]
+    tokenizer: Any
+    params: dict[str, list[list[float]]]
+    rng_state: Any
+
+
 @cache
-def start_on_names() -> tuple[list[str], Any, dict[str, list[list[float]]]]:
-    """Return what a run on names begins with: the documents in order, the tokenizer, the first weights."""
+def start_on_names() -> Start:
     lesson = load(REFERENCE)
     rng = random.Random(lesson.microgpt.CONFIG.seed)
     docs = lesson.microgpt.load_docs(NAMES, rng)
     tokenizer = lesson.microgpt.Tokenizer(docs)
-    return docs, tokenizer, lesson.microgpt.init_params(lesson.microgpt.CONFIG, tokenizer.vocab_size, rng)
+    params = lesson.microgpt.init_params(lesson.microgpt.CONFIG, tokenizer.vocab_size, rng)
+    return Start(docs, tokenizer, params, rng.getstate())
 
 
 def batch_of_names(step: int, batch_size: int) -> list[list[int]]:
-    docs, tokenizer, _ = start_on_names()
+    docs, tokenizer, *_ = start_on_names()
     batch = [docs[(step * batch_size + b) % len(docs)] for b in range(batch_size)]
     return [tokenizer.encode(doc)[: load(REFERENCE).microgpt.CONFIG.block_size + 1] for doc in batch]
+
+
+def compare_main(lesson: Lesson) -> None:
+    """Compare what a lesson prints by itself, loaded with short_main's edits, with a run of the reference."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        lesson.microgpt.main()
+    losses, names = run_of_the_reference(lesson.microgpt.CONFIG.num_steps, lesson.microgpt.CONFIG.batch_size)
+    if re.findall(r"loss (\S+)", said.getvalue()) != [f"{loss:.4f}" for loss in losses]:
+        raise Different("losses")
+    if re.findall(r"sample +\d+: (.*)", said.getvalue()) != names:
+        raise Different("names")
+
+
+def short_main(folder: str) -> tuple[Edit, ...]:
+    """Return the edits after which a lesson alone is soon done, and computes what no rounding moves in four digits."""
+    return (*in_float64(folder), Edit("num_steps: int = 500", f"num_steps: int = {SHORT_MAIN}"))
+
+
+@cache
+def run_of_the_reference(num_steps: int, batch_size: int) -> tuple[list[float], list[str]]:
+    """Return the losses of a run on names in float64, and the 20 names after it."""
+    lesson, start = load(REFERENCE), start_on_names()
+    config = replace(lesson.microgpt.CONFIG, num_steps=num_steps, batch_size=batch_size)
+    state = lesson.make_state(config, start.params, "float64")
+    batches = [batch_of_names(step, batch_size) for step in range(num_steps)]
+    state, losses = lesson.engine.train_steps(state, batches, config)
+    rng = random.Random()
+    rng.setstate(start.rng_state)
+    return losses, lesson.samples(state, start.tokenizer, rng, config)
 
 
 def compare_samples(lesson: Lesson, dtype: str = "float64") -> None:

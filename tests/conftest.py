@@ -45,9 +45,8 @@ def record():
 
 
 @pytest.fixture(autouse=True)
-def back_on_the_cpu():
-    """MLX computes on one default device, and a test on a Mac's GPU leaves it where no float64 can be computed."""
-    yield
+def on_the_cpu():
+    """MLX computes on one default device. On a Mac that is the GPU at first, where no float64 can be computed."""
     if mx := sys.modules.get("mlx.core"):
         mx.set_default_device(mx.cpu)
 

@@ -7,6 +7,7 @@ also be loaded from changed source text: that is how test_mutants.py breaks it.
 import importlib.util
 import platform
 import random
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -101,6 +102,12 @@ def load(folder: str, edits: tuple[Edit, ...] = (), appended: str = "") -> Lesso
         source = source.replace(edit.old, edit.new)
     microgpt = execute(path, source + appended, f"lesson_{folder}")
     return Lesson(folder, microgpt, load_beside(path.with_name("engine.py"), microgpt))
+
+
+def in_float64(folder: str) -> tuple[Edit, ...]:
+    """Return the edits after which a lesson alone computes in float64, if it would not do so anyway."""
+    source = (ROOT / folder / "microgpt.py").read_text(encoding="utf-8")
+    return tuple(Edit(old, old.replace("32", "64")) for old in re.findall(r"dtype=\w+\.float32", source))
 
 
 def load_beside(path: Path, microgpt: ModuleType) -> ModuleType:

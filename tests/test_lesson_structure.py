@@ -8,6 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import comparisons
 import pytest
 from lessons import FOLDERS, ROOT, each, load
 
@@ -202,6 +203,16 @@ def test_a_lesson_alone_prints_every_loss_and_20_samples(runs_alone, folder):
     samples = [SAMPLE_LINE.fullmatch(line) for line in lines[500:]]
     assert [int(match[1]) for match in steps] == list(range(1, 501))
     assert [int(match[1]) for match in samples] == list(range(1, 21))
+
+
+@pytest.mark.parametrize("folder", each(FOLDERS))
+def test_a_lesson_alone_prints_the_reference_s_first_losses(runs_alone, record, folder):
+    """As the reference computes them in float64 with the lesson's own batch size, but for the four digits printed."""
+    batch_size = load(folder).microgpt.CONFIG.batch_size
+    expected, _ = comparisons.run_of_the_reference(500, batch_size)
+    printed = [float(loss) for loss in re.findall(r"loss (\S+)", runs_alone[folder].stdout)]
+    difference = max(abs(a - b) for a, b in zip(printed[:50], expected[:50], strict=True))
+    record("first 50 losses of a lesson alone, four digits", folder, difference, 1e-4 + 5e-5)
 
 
 def test_the_first_two_alone_print_the_same(runs_alone):

@@ -13,10 +13,12 @@ from comparisons import (
     Different,
     compare_adam_step,
     compare_finite_differences,
+    compare_main,
     compare_one_step,
     compare_point,
     compare_samples,
     judge,
+    short_main,
 )
 from lessons import FLOAT32_FOLDERS, FOLDERS, REFERENCE, Edit, each, load
 
@@ -144,6 +146,21 @@ SAMPLING = {
     }
 }
 
+# What a lesson alone trains on and draws from. Its engine does not use this: the harness brings its own.
+MAIN = {
+    "other documents": {folder: [("docs[(step * CONFIG", "docs[(7 * step * CONFIG")] for folder in FOLDERS},
+    "weights of another generator": {
+        folder: [
+            ("init_params(CONFIG, tokenizer.vocab_size, rng)", "init_params(CONFIG, tokenizer.vocab_size, random)")
+        ]
+        for folder in FOLDERS
+    },
+    "samples of another generator": {
+        folder: [("generate(state, tokenizer.bos, rng, CONFIG)", "generate(state, tokenizer.bos, random, CONFIG)")]
+        for folder in FOLDERS
+    },
+}
+
 # 02 keeps what it computed for earlier tokens.
 PAST = {
     "earlier tokens forgotten": [("past and past[i]", "None")],
@@ -207,10 +224,10 @@ SAME = {
 }
 
 
-def mutant(folder, changes):
+def mutant(folder, changes, *edits):
     """Load the changed lesson. It is an error, not a catch, if the text to change is not there exactly once."""
     uses_plain_adam = any("plain_adam" in new for _, new in changes)
-    return load(folder, tuple(Edit(old, new) for old, new in changes), PLAIN_ADAM if uses_plain_adam else "\n")
+    return load(folder, (*edits, *(Edit(old, new) for old, new in changes)), PLAIN_ADAM if uses_plain_adam else "\n")
 
 
 def cases(mutants, folders=FOLDERS):
@@ -226,7 +243,7 @@ def in_numpy(mutants):
     return pytest.mark.parametrize("changes", mutants.values(), ids=mutants.keys())
 
 
-@pytest.mark.parametrize("mutants", [MODEL, STEP, SAMPLING], ids=["model", "step", "sampling"])
+@pytest.mark.parametrize("mutants", [MODEL, STEP, SAMPLING, MAIN], ids=["model", "step", "sampling", "main"])
 def test_every_mutant_exists_for_every_lesson(mutants):
     assert all(list(by_folder) == FOLDERS for by_folder in mutants.values())
 
@@ -279,6 +296,18 @@ def test_the_samples_catch(folder, changes):
     lesson = mutant(folder, changes)
     with pytest.raises(Different):
         compare_samples(lesson)
+
+
+@pytest.mark.parametrize("folder", each(FOLDERS))
+def test_an_unchanged_lesson_alone_prints_what_the_reference_computes(folder):
+    compare_main(load(folder, short_main(folder)))
+
+
+@pytest.mark.parametrize(("folder", "changes"), cases(MAIN))
+def test_what_a_lesson_alone_prints_catches(folder, changes):
+    lesson = mutant(folder, changes, *short_main(folder))
+    with pytest.raises(Different):
+        compare_main(lesson)
 
 
 @in_numpy(PAST)

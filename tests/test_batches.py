@@ -1,0 +1,124 @@
+"""What is trained on and what is held out: a run's losses come from the one, its validation from the other."""
+
+import json
+import random
+from dataclasses import replace
+from itertools import product
+from types import ModuleType
+
+import pytest
+from lessons import REFERENCE, ROOT, execute, load
+from microgpt_harness.datasets import Dataset
+from program import run
+
+PATH = ROOT / "harness" / "microgpt_harness" / "batches.py"
+BLOCK_SIZE = 4
+# No two alike, so that a document says where it came from; nor any two windows of the text.
+DOCUMENTS = ["".join(letters) for letters in product("abcdefg", "hijklmn")]
+HELD_OUT = len(DOCUMENTS) // 10
+TEXT = "".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyz", k=403))
+
+
+def changed(*edits: tuple[str, str]) -> ModuleType:
+    """Load the harness's batches.py with each of the edits' texts, which must stand there once, replaced."""
+    source = PATH.read_text(encoding="utf-8")
+    for old, new in edits:
+        assert source.count(old) == 1, f"{PATH.name} no longer holds {old!r} once"
+        source = source.replace(old, new)
+    return execute(PATH, source, "microgpt_harness.batches_changed")
+
+
+def tokenizer():
+    return load(REFERENCE).microgpt.Tokenizer
+
+
+def check_documents(batches: ModuleType) -> None:
+    data = batches.prepare(Dataset("own", "discrete", DOCUMENTS, {}), tokenizer(), BLOCK_SIZE, random.Random(1))
+    docs = list(DOCUMENTS)
+    random.Random(1).shuffle(docs)
+    encode = tokenizer()(docs).encode
+    train, held_out = docs[:-HELD_OUT], docs[-HELD_OUT:]
+    for step in range(40):
+        expected = [train[(3 * step + b) % len(train)] for b in range(3)]
+        assert data.batch(step, 3) == [encode(doc) for doc in expected]
+    assert data.validation_batch(100) == [encode(doc) for doc in held_out]
+    assert data.validation_batch(2) == [encode(held_out[0]), encode(held_out[2])]  # spread evenly
+
+
+def check_stream(batches: ModuleType) -> None:
+    data = batches.prepare(Dataset("own", "stream", [TEXT], {}), tokenizer(), BLOCK_SIZE, random.Random(1))
+    stream, window = tokenizer()([TEXT]).encode(TEXT), BLOCK_SIZE + 1
+    position = {tuple(stream[i : i + window]): i for i in range(len(stream) - window + 1)}
+    assert len(position) == len(stream) - window + 1
+    border = len(stream) - len(stream) // 10
+    trained_on = [position[tuple(*data.batch(step, 1))] for step in range(border // 2)]
+    validated_on = [position[tuple(tokens)] for tokens in data.validation_batch(1000)]
+    assert sorted(set(trained_on)) == list(range(0, border - window + 1, window // 2))
+    assert validated_on == list(range(border, len(stream) - window + 1, window))
+
+
+def test_documents_held_out_are_validated_on_and_never_trained_on():
+    check_documents(changed())
+
+
+def test_text_held_out_is_validated_on_and_never_trained_on():
+    check_stream(changed())
+
+
+WRONG_DOCUMENTS = {
+    "trained on what is held out": ("docs[:n_train], docs[n_train:]", "docs, docs[n_train:]"),
+    "validated on what is trained on": ("docs[:n_train], docs[n_train:]", "docs[:n_train], docs[:n_train]"),
+    "batches of what is held out": ("self.train[(first + b) % len(self.train)]", "self.held_out[b % 4]"),
+    "validation batch of what is trained on": ("self.held_out[::every]", "self.train[::every]"),
+    "validation not spread": ("[::every][:size]", "[:size]"),
+    "batches that overlap": ("first = step * batch_size", "first = step"),
+}
+WRONG_STREAM = {
+    "trained on what is held out": ("range(0, n_train - window + 1,", "range(0, len(stream) - window + 1,"),
+    "trained across the border": ("range(0, n_train - window + 1,", "range(0, n_train,"),
+    "validated on what is trained on": ("range(n_train, len(stream) -", "range(0, n_train -"),
+}
+
+
+@pytest.mark.parametrize("edit", WRONG_DOCUMENTS.values(), ids=WRONG_DOCUMENTS)
+def test_wrong_documents_are_caught(edit):
+    with pytest.raises(AssertionError):
+        check_documents(changed(edit))
+
+
+@pytest.mark.parametrize("edit", WRONG_STREAM.values(), ids=WRONG_STREAM)
+def test_a_wrong_part_of_the_text_is_caught(edit):
+    with pytest.raises(AssertionError):
+        check_stream(changed(edit))
+
+
+def test_a_run_s_losses_and_validation_are_those_of_these_documents(tmp_path):
+    """The program's figures against the reference's, which gets its documents here and not from the harness."""
+    file = tmp_path / "own.txt"
+    file.write_text("\n".join(DOCUMENTS), encoding="utf-8")
+    options = ("--steps", 20, "--batch-size", 3, "--val-every", 5, "--val-docs", 2, "--n-samples", 0, "--no-plot")
+    run(REFERENCE, "--dataset", file, "--out", tmp_path, *options)
+    lines = (tmp_path / "own" / REFERENCE / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    losses, validation = losses_and_validation()
+    assert [json.loads(line)["loss"] for line in lines] == pytest.approx(losses, rel=1e-12)
+    shown = {step: json.loads(line)["val_loss"] for step, line in enumerate(lines, 1) if "val_loss" in line}
+    assert shown == pytest.approx(validation, rel=1e-12)
+
+
+def losses_and_validation() -> tuple[list[float], dict[int, float]]:
+    """Return 20 losses, three documents a step, and the validation loss on two held-out ones by step, every five."""
+    lesson = load(REFERENCE)
+    config = replace(lesson.microgpt.CONFIG, num_steps=20, batch_size=3)
+    rng, docs = random.Random(config.seed), list(DOCUMENTS)
+    rng.shuffle(docs)
+    train, held_out = docs[:-HELD_OUT], [docs[-HELD_OUT], docs[-HELD_OUT + 2]]
+    tokens_of = tokenizer()(docs)
+    state = lesson.make_state(config, lesson.microgpt.init_params(config, tokens_of.vocab_size, rng), "float64")
+    losses, validation = [], {}
+    for step in range(config.num_steps):
+        batch = [tokens_of.encode(train[(3 * step + b) % len(train)]) for b in range(3)]
+        state, (loss,) = lesson.engine.train_steps(state, [batch], config)
+        losses.append(loss)
+        if (step + 1) % 5 == 0:
+            validation[step + 1] = lesson.engine.evaluate(state, [tokens_of.encode(doc) for doc in held_out], config)
+    return losses, validation
