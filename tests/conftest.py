@@ -1,7 +1,10 @@
 """What the tests measured, shown after they have run: a passed test says less than how far from failing it was."""
 
 import json
+import os
+import signal
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -42,6 +45,22 @@ def record():
         assert bound is None or figure <= bound, f"{who}: {what}: {figure:.1e}, allowed is {bound:.0e}"
 
     return note
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """Skip what this system cannot do: a test that itself asks os or signal for what Windows, say, does not have."""
+    try:
+        return (yield)
+    except AttributeError as error:
+        asked_here = Path(traceback.extract_tb(error.__traceback__)[-1].filename).parent == Path(__file__).parent
+        if asked_here and error.obj in (os, signal):
+            pytest.skip(f"this system has no {error.obj.__name__}.{error.name}")
+        raise
+    except ValueError as error:
+        if os.name == "nt" and "Unsupported signal" in str(error):
+            pytest.skip("Windows sends a process no signals")
+        raise
 
 
 @pytest.fixture(autouse=True)

@@ -1,16 +1,13 @@
 """Running a folder's main.py as people do: in a process of its own, reading its exit code and its words."""
 
 import contextlib
-import fcntl
 import os
-import pty
 import re
 import signal
 import socket
 import struct
 import subprocess
 import sys
-import termios
 import time
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +20,8 @@ NUMPY, PYTHON = "02_numpy_manual_backprop", "01_pure_python"
 DEADLINE = 120  # seconds: far more than anything here takes on a busy machine
 GIVEN_MIRROR = os.environ.get("MICROGPT_MIRROR")
 MIRROR = GIVEN_MIRROR or str(ROOT.parent / "shared" / "datasets")
+
+NO_TERMINAL = "this system has no terminals that a program could play"
 
 # Under `nohup` or as a script's background job we were told to ignore a signal. We still do, but with a handler: the
 # programs that we start inherit an ignored signal, and not a handler.
@@ -134,6 +133,7 @@ def interrupted(process: subprocess.Popen) -> Result:
 
 def on_terminal(arguments: list[str], columns: int = 80, env: dict[str, str] | None = None) -> Result:
     """Run a command whose output goes to a terminal of this width. Return what the terminal received as stdout."""
+    fcntl, pty, termios = (pytest.importorskip(name, reason=NO_TERMINAL) for name in ("fcntl", "pty", "termios"))
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     env = environment(TERM="xterm-256color", **(env or {}))

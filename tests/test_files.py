@@ -145,3 +145,28 @@ def test_two_at_a_time_and_one_of_them_whole(tmp_path):
         thread.join()
     assert path.read_bytes() in (b"a" * 2000, b"b" * 2000)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_on_windows_a_file_that_another_program_has_open_is_waited_for(tmp_path, monkeypatch):
+    path, refusals, replace = tmp_path / "a.txt", [], Path.replace
+
+    def refuse_at_first(self, target):
+        refusals.append(self)
+        if len(refusals) <= wanted:
+            raise PermissionError(13, "Access is denied")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse_at_first)
+    wanted = 1
+    with pytest.raises(RunError, match="Access is denied"):  # elsewhere it means that it may not, now or later
+        files.write_text(path, "first")
+    monkeypatch.setattr(files, "WINDOWS", True)
+    wanted = 4
+    files.write_text(path, "second")
+    assert (path.read_text(encoding="utf-8"), len(refusals)) == ("second", 5)
+    monkeypatch.setattr(files, "PATIENCE", 0.1)
+    wanted = 10**6
+    with pytest.raises(RunError, match=r"a\.txt cannot be written: another program has it open"):
+        files.write_text(path, "third")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+    assert path.read_text(encoding="utf-8") == "second"

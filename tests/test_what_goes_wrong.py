@@ -6,7 +6,6 @@
 import contextlib
 import json
 import os
-import resource
 import shlex
 import shutil
 import subprocess
@@ -34,6 +33,7 @@ from program import (
 )
 
 SHORT = ("--no-plot", "--n-samples", 1, "--val-every", 0)
+NO_LIMITS = "this system sets no limits to a process"
 FILES = {".safetensors": "checkpoint.safetensors", ".json": "checkpoint.json"}
 
 
@@ -349,6 +349,7 @@ def test_checkpoint_that_is_further_than_asked(trained):
 @contextlib.contextmanager
 def small_files_only():
     """A child begun inside cannot write a file of more than 60 kB, as on a disk that is full. It inherits the limit."""
+    resource = pytest.importorskip("resource", reason=NO_LIMITS)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, hard))
     try:
@@ -420,6 +421,7 @@ def test_no_file_is_written_over_in_place(out):
 @contextlib.contextmanager
 def little_memory():
     """A child begun inside has 4 GiB of addresses. It inherits the limit."""
+    resource = pytest.importorskip("resource", reason=NO_LIMITS)
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (4 * 2**30, hard))
     try:

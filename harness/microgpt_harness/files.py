@@ -18,6 +18,8 @@ from .errors import RunError
 from .interrupts import on_leaving
 
 STALE_SECONDS = 60  # a temporary file untouched for this long belongs to a process that was killed
+WINDOWS = os.name == "nt"
+PATIENCE = 3.0  # seconds to wait until another program closes a file; virus scanners and indexers soon do
 
 
 def open_regular(path: Path, limit: int | None = None) -> BinaryIO:
@@ -79,12 +81,29 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(path)
+            put_in_place(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
     sync_folder(path.parent)
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Rename. On Windows a file that another program has open cannot be replaced: wait a little for that to end."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            temporary.replace(path)
+            return
+        except PermissionError as error:
+            if not WINDOWS:
+                raise
+            if time.monotonic() > deadline:
+                raise PermissionError(
+                    error.errno, "another program has it open, or it is read-only", str(path)
+                ) from None
+            time.sleep(0.02)
 
 
 def write_text(path: Path, content: str) -> None:
