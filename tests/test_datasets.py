@@ -362,8 +362,7 @@ def test_zip_members_in_name_order_with_or_without_a_top_folder(monkeypatch, tmp
 
 
 def members_of(content: bytes, member: str = "*.txt") -> list:
-    table = dict.fromkeys(("title", "source", "licence", "sha256", "mode"), "") | {"documents": 0, "characters": 0}
-    return datasets._members(datasets.Entry(name="z", file="z.zip", format="zip", member=member, **table), content)
+    return datasets.members(content, member, "z.zip")
 
 
 def test_wrong_zips(monkeypatch):
@@ -419,9 +418,9 @@ def test_no_zip_ends_in_a_traceback(data):
 @given(content=st.one_of(st.binary(max_size=60), st.text(max_size=60).map(lambda text: text.encode())))
 def test_no_text_ends_in_a_traceback(content):
     with contextlib.suppress(UserError):
-        text = datasets._text(content, "own.txt")
+        text = datasets.decode(content, "own.txt")
         assert "\r" not in text and "\0" not in text
-        assert all(line == line.strip() != "" for line in datasets._lines(text) + datasets._paragraphs(text))
+        assert all(line == line.strip() != "" for line in datasets.lines(text) + datasets.paragraphs(text))
 
 
 BOOK = "Title\n\n*** START OF THIS PROJECT GUTENBERG EBOOK X ***\n\nOne.\n\nTwo.\n\n{}*** END OF THIS X ***\nLicence"
@@ -451,22 +450,54 @@ def test_gutenberg_header_and_footer(monkeypatch, tmp_path, text, documents):
         ({"format": "csv"}, ["missing field: column"]),
         ({"format": "zip"}, ["missing field: content, member"]),
         ({"file": "../small.txt"}, ["plain file name"]),
+        ({"documents": "four"}, ["documents", "right kind"]),
+        ({"url": 3}, ["url", "right kind"]),
     ],
 )
-def test_wrong_registry(monkeypatch, tmp_path, changes, parts):
+def test_a_half_written_table_spoils_only_itself(monkeypatch, tmp_path, changes, parts):
     make_registry(monkeypatch, tmp_path, **changes)
+    whole = (datasets.DATA / "datasets.toml").read_text(encoding="utf-8").partition("[makemore]")[0]
+    half = datasets.REGISTRY.read_text(encoding="utf-8")
+    datasets.REGISTRY.write_text(half + "\n\n" + whole, encoding="utf-8")
+    assert datasets.names() == ["names"] and list(datasets.faults()) == ["small"]
+    assert [row["name"] for row in datasets.listing()] == ["names"] and datasets.resolve("names") == "names"
     with pytest.raises(UserError) as caught:
-        datasets.registry()
+        datasets.load("small")
     one_line(caught, "datasets.toml [small]", *parts)
 
 
-@pytest.mark.parametrize(("text", "part"), [("[small]\ntitle='x'", "missing"), ("a = 1", "table"), ("[", "TOML")])
-def test_broken_registry(monkeypatch, tmp_path, text, part):
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("[small]\ntitle = 'x'", "missing field: characters, documents"),
+        ("[small]\ntitle = \n[small.model]\nn_embd = 8", "not valid TOML: Invalid value (at line 6,"),
+        ("[small]\n[small]", "two tables of this name"),
+        ("[Small]\nurl = 'x", "not valid TOML"),
+        ("small = 1", "table"),
+        ("[[small]]\nx = 1", "table"),
+    ],
+)
+def test_a_table_that_somebody_is_at_work_on(monkeypatch, tmp_path, text, part):
     monkeypatch.setattr(datasets, "REGISTRY", tmp_path / "datasets.toml")
-    datasets.REGISTRY.write_text(text, encoding="utf-8")
+    whole = (datasets.DATA / "datasets.toml").read_text(encoding="utf-8")
+    names = whole[whole.index("[names]") : whole.index("[makemore]")].rstrip()
+    before = "\n\n\n\n" + text + "\n\n" if text.startswith("[") else text + "\n"
+    datasets.REGISTRY.write_text(before + names, encoding="utf-8")
+    assert datasets.names() == ["names"] and list(datasets.faults()) == ["small"]
+    with pytest.raises(UserError) as caught:
+        datasets.resolve("small")
+    one_line(caught, part)
+    with pytest.raises(UserError) as caught:
+        datasets.resolve("smal")
+    one_line(caught, "unknown dataset 'smal'")
+
+
+def test_no_registry(monkeypatch, tmp_path):
+    monkeypatch.setattr(datasets, "REGISTRY", tmp_path / "datasets.toml")
+    datasets.REGISTRY.write_text("[", encoding="utf-8")
     with pytest.raises(UserError) as caught:
         datasets.names()
-    one_line(caught, part)
+    one_line(caught, "not valid TOML")
     datasets.REGISTRY.unlink()
     with pytest.raises(UserError):
         datasets.names()

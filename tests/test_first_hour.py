@@ -1,16 +1,22 @@
 """What a newcomer meets in the first hour: --help and --list, what exercises leave behind, the same sample again."""
 
 import dataclasses
+import functools
+import http.server
+import io
 import json
 import re
 import shutil
 import subprocess
 import sys
+import threading
+import zipfile
+from pathlib import Path
 
 import pytest
 from lessons import FOLDERS, ROOT, each, load
 from microgpt_harness import columns, compare, datasets, plots
-from microgpt_harness.errors import UserError
+from microgpt_harness.errors import RunError, UserError
 from microgpt_harness.settings import lesson_defaults
 from program import (
     MIRROR,
@@ -258,3 +264,142 @@ def test_no_false_alarm_for_any_dataset(name, monkeypatch):
     monkeypatch.setenv("MICROGPT_MIRROR", MIRROR)
     documents = datasets.load(name).documents
     assert columns.found_in("\n".join(documents), ".txt") == columns.found_in("\n\n".join(documents), ".txt") == []
+
+
+# ---- a table for the registry ----
+
+
+def microgpt(*arguments, code=0, **options):
+    """Run the command `microgpt`. Return what it printed and its one line on standard error."""
+    script = [sys.executable, "-m", "microgpt_harness.tool", *map(str, arguments)]
+    done = subprocess.run(script, capture_output=True, encoding="utf-8", env=environment(no_proxy="*"), **options)
+    assert done.returncode == code and "Traceback" not in done.stderr, done.stderr
+    return done.stdout, done.stderr
+
+
+def zipped(**members):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, text in members.items():
+            archive.writestr(name.replace("__", "."), text)
+    return buffer.getvalue()
+
+
+BOOK = "Head\n\n*** START OF A BOOK ***\n\n" + "One line.\nAnother.\n\n" * 30 + "*** END OF A BOOK ***\n\nFoot"
+TO_REGISTER = {
+    "lines": ("Häuser.txt", "Haus\nHütte\nHalle\n" * 18 + "\nHof\n\nHut\nHeim\n", [], ("lines", "discrete", 57)),
+    "paragraphs": ("play.txt", "KING:\nSpeak.\n\nALL:\nWe do.\n\n" * 9, [], ("text", "stream", 18)),
+    "a book": ("book.txt", BOOK, [], ("text", "stream", 30)),
+    "paragraphs taken as lines": ("play.txt", "a b\n\nc\n" * 9, ["--mode", "discrete"], ("lines", "discrete", 18)),
+    "a column": ("towns.csv", TOWNS, ["--column", "name"], ("csv", "discrete", 3)),
+    "a column with an odd name": (
+        "odd.csv",
+        'a,"b ""\x9bé\\"\n1,xy\n',
+        ["--column", 'b "\x9bé\\'],
+        ("csv", "discrete", 1),
+    ),
+    "a zip": ("all.zip", zipped(a__txt="ab\ncd\n", b__txt="ef\n", c__md="gh"), [], ("zip", "discrete", 3)),
+    "other members": ("all.zip", zipped(a__txt="ab\n", c__md="gh\n"), ["--member", "*.md"], ("zip", "discrete", 1)),
+    "another name": ("names.txt", "anna\nbob\n", ["--name", "My-Own names"], ("lines", "discrete", 2)),
+}
+
+
+@pytest.mark.parametrize("name, content, flags, expected", TO_REGISTER.values(), ids=TO_REGISTER)
+def test_the_table_loads_as_it_is_printed(name, content, flags, expected, tmp_path, monkeypatch):
+    """Pasted at the end of the registry, and the file copied to where the message says, it trains."""
+    file = tmp_path / name
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    table, said = microgpt("dataset", file, *flags)
+    assert said.count("\n") == 1 and str(file) in said and "\x9b" not in table
+    registry = (datasets.DATA / "datasets.toml").read_text(encoding="utf-8") + "\n" + table
+    (tmp_path / "datasets.toml").write_text(registry, encoding="utf-8")
+    monkeypatch.setattr(datasets, "REGISTRY", tmp_path / "datasets.toml")
+    monkeypatch.setattr(datasets, "DATA", tmp_path / "data")
+    (tmp_path / "data").mkdir()
+    assert datasets.faults() == {}
+    *_, entry = datasets.registry().values()
+    assert said.endswith(f"train with --dataset {entry.name}\n") and f"/{entry.file}, then" in said
+    shutil.copy(file, tmp_path / "data" / entry.file)
+    dataset = datasets.load(entry.name)
+    assert (entry.format, dataset.mode, len(dataset.documents)) == expected
+    assert (entry.documents, entry.characters) == (len(dataset.documents), sum(map(len, dataset.documents)))
+    (tmp_path / "data" / entry.file).write_bytes(b"anything else")
+    with pytest.raises(RunError, match=r"wrong hash|damaged zip"):
+        datasets.load(entry.name)
+
+
+def test_the_table_of_an_address_is_downloaded_when_it_is_used(tmp_path, monkeypatch):
+    (tmp_path / "Towns 1.csv").write_text(TOWNS, encoding="utf-8")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        try:
+            address = f"http://127.0.0.1:{server.server_port}/Towns%201.csv?raw=true"
+            table, said = microgpt("dataset", address, "--column", "name")
+            (tmp_path / "datasets.toml").write_text(table, encoding="utf-8")
+            monkeypatch.setattr(datasets, "REGISTRY", tmp_path / "datasets.toml")
+            monkeypatch.setenv("MICROGPT_CACHE", str(tmp_path / "cache"))
+            monkeypatch.delenv("MICROGPT_MIRROR", raising=False)
+            monkeypatch.setenv("no_proxy", "127.0.0.1")
+            assert datasets.load("towns_1").documents == ["Washington, D.C.", "Roma", "Wien"]
+            assert (tmp_path / "cache" / "towns_1.csv").exists() and f'url = "{address}"' in table
+            assert said.startswith(f"microgpt: downloading {address}\n") and "copy" not in said
+            _, said = microgpt("dataset", address.replace("Towns", "none"), code=1)
+            assert "404" in said
+        finally:
+            server.shutdown()
+
+
+WRONG_SOURCES = {
+    "nothing there": ("none.txt", None, [], "no such file"),
+    "a CSV without a column": ("towns.csv", TOWNS, [], "name the --column, one of id, name, country"),
+    "no such column": ("towns.csv", TOWNS, ["--column", "x"], "no column 'x'"),
+    "no zip": ("towns.txt", "a\nb\n", ["--member", "*"], "--member is for a zip"),
+    "nothing to learn": ("a.txt", "a\na\n", [], "only 1 distinct character"),
+    "not text": ("a.txt", "\xff\n", [], "not UTF-8"),
+    "a name that is taken": ("a.txt", "a\nb\n", ["--name", "Names"], "there is a dataset names already"),
+}
+
+
+@pytest.mark.parametrize("name, content, flags, says", WRONG_SOURCES.values(), ids=WRONG_SOURCES)
+def test_no_table_for_what_could_not_be_trained_on(name, content, flags, says, tmp_path):
+    if content is not None:
+        (tmp_path / name).write_text(content, encoding="latin-1", newline="")
+    table, said = microgpt("dataset", name, *flags, code=2, cwd=tmp_path)
+    assert table == "" and said.count("\n") == 1 and says in said, said
+
+
+@needs_mirror
+@pytest.mark.parametrize("name", [name for name in datasets.names() if name not in ("names", "cities", "pokemon")])
+def test_guesses_are_what_the_registry_says(name, tmp_path):
+    entry = datasets.registry()[name]
+    if MIRROR.startswith("http"):
+        pytest.skip("needs the mirror as a folder")
+    table, _ = microgpt("dataset", Path(MIRROR) / entry.file)
+    for field in ("format", "mode", "documents", "characters", *(["gutenberg"] if entry.gutenberg else [])):
+        value = getattr(entry, field)
+        assert f"\n{field} = " + (f'"{value}"' if isinstance(value, str) else str(value).lower()) in table
+
+
+def test_list_names_a_half_written_table_and_lists_the_others(tmp_path):
+    registry = tmp_path / "datasets.toml"
+    whole = (datasets.DATA / "datasets.toml").read_text(encoding="utf-8")
+    registry.write_text(whole + "\n[colours]\ntitle = 'Colours'\n", encoding="utf-8")
+    script = (
+        f"import pathlib, runpy, sys; sys.path.insert(0, {str(ROOT / 'harness')!r})\n"
+        f"import microgpt_harness.datasets as d; d.REGISTRY = pathlib.Path({str(registry)!r})\n"
+        f"sys.argv = [{str(ROOT / PYTHON / 'main.py')!r}, *sys.argv[1:]]\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+
+    def said(*arguments):
+        start = [sys.executable, "-c", script, *map(str, arguments)]
+        return subprocess.run(start, capture_output=True, encoding="utf-8", env=environment())
+
+    listed = said("--list")
+    assert listed.returncode == 0 and "\nalice " in listed.stdout and "colours" not in listed.stdout
+    assert listed.stderr.count("\n") == 1 and "[colours]: missing field: characters, documents" in listed.stderr
+    asked = said("--dataset", "colours", "--out", tmp_path)
+    assert asked.returncode == 2 and asked.stdout == "" and "[colours]: missing field" in asked.stderr
+    fine = said("--steps", 1, "--n-samples", 0, "--no-plot", "--out", tmp_path)
+    assert fine.returncode == 0 and fine.stderr == ""

@@ -139,6 +139,9 @@ def check_live_plot() -> None:
 
 def chosen_datasets(names: Iterable[str]) -> list[str]:
     """Return registry names and paths without repeats; `all` stands for the registry. UserError for an unknown one."""
+    names = list(names)
+    for fault in datasets.faults().values() if "all" in names else ():
+        say(f"left out: {fault}")
     expanded = [each for name in names for each in (datasets.names() if name == "all" else [name])]
     return list(dict.fromkeys(map(datasets.resolve, expanded)))
 

@@ -82,28 +82,72 @@ class Entry:
 
 
 def registry() -> dict[str, Entry]:
-    """The tables of data/datasets.toml in their order. UserError when the file does not say what it must."""
+    """The tables of data/datasets.toml in their order, without those that `faults` names."""
+    return _read_registry()[0]
+
+
+def faults() -> dict[str, str]:
+    """What is wrong with a table of data/datasets.toml, by its name. The others are not spoilt by it."""
+    return _read_registry()[1]
+
+
+def _read_registry() -> tuple[dict[str, Entry], dict[str, str]]:
+    """The good tables, and the others' faults. UserError when there is no registry to read."""
+    try:
+        text = decode(files.read_regular(REGISTRY, MAX_REGISTRY_BYTES), str(REGISTRY))
+    except OSError as error:
+        raise UserError(f"{REGISTRY}: {error.strerror}; restore it from the repository") from error
+    entries, wrong = {}, {}
+    for name, table in _tables(text):
+        try:
+            if isinstance(table, UserError):
+                raise table
+            if name in entries or name in wrong:
+                raise UserError(f"{REGISTRY} [{name}]: there are two tables of this name")
+            entries[name] = _entry(name, table)
+        except UserError as error:
+            wrong[name] = str(error)
+            entries.pop(name, None)
+    return entries, wrong
+
+
+def _tables(text: str) -> list[tuple[str, object]]:
+    """Each table's name and content; in place of the content, a UserError where it is not TOML."""
     import tomllib
 
     try:
-        tables = tomllib.loads(_text(files.read_regular(REGISTRY, MAX_REGISTRY_BYTES), str(REGISTRY)))
-    except OSError as error:
-        raise UserError(f"{REGISTRY}: {error.strerror}; restore it from the repository") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{REGISTRY}: not valid TOML: {error}") from error
-    return {name: _entry(name, table) for name, table in tables.items()}
+        return [(key(name), table) for name, table in tomllib.loads(text).items()]
+    except tomllib.TOMLDecodeError:
+        pass
+    tables, lines_before = [], 0
+    for part in re.split(
+        r"^(?=\[[^.\[\]]+\])", text, flags=re.MULTILINE
+    ):  # where a table begins that is no [NAME.model]
+        try:
+            # Empty lines in front, so that a message tells the line in the file.
+            tables += [(key(name), table) for name, table in tomllib.loads("\n" * lines_before + part).items()]
+        except tomllib.TOMLDecodeError as error:
+            name = re.match(r"\[[\"']?([^.\[\]]+?)[\"']?\]", part)
+            if name is None:
+                raise UserError(f"{REGISTRY}: not valid TOML: {error}") from error
+            tables.append((key(name[1]), UserError(f"{REGISTRY} [{name[1]}]: not valid TOML: {error}")))
+        lines_before += part.count("\n")
+    return tables
 
 
 def _entry(name: str, table: object) -> Entry:
     where = f"{REGISTRY} [{name}]"
     if not isinstance(table, dict):
-        raise UserError(f"{where}: a table of fields is needed, not {table!r}")
+        raise UserError(f"{where}: a table of fields is needed, not one value")
     known = {f.name for f in fields(Entry)} - {"name"}
     required = {f.name for f in fields(Entry) if f.default is MISSING and f.default_factory is MISSING} - {"name"}
     required |= {"csv": {"column"}, "zip": {"member", "content"}}.get(str(table.get("format")), set())
     for problem, keys in (("unknown", table.keys() - known), ("missing", required - table.keys())):
         if keys:
             raise UserError(f"{where}: {problem} field: {', '.join(sorted(keys))}")
+    for f in fields(Entry):
+        if f.name in table and not isinstance(table[f.name], f.type):
+            raise UserError(f"{where}: {f.name} is not of the right kind; see data/README.md")
     for key, allowed in (("format", ("lines", "text", "csv", "zip")), ("mode", ("discrete", "stream"))):
         if table[key] not in allowed:
             raise UserError(f"{where}: {key} is {table[key]!r}; it must be one of {', '.join(allowed)}")
@@ -124,22 +168,24 @@ def resolve(name_or_path: str) -> str:
     suffix or a separator counts as a path even when nothing is there yet: `load` then says so.
     UserError when it is neither: the message lists the names and suggests the nearest.
     """
-    key = _key(name_or_path)
-    known = names()
-    if key in known:
-        return key
+    name = key(name_or_path)
+    known, wrong = _read_registry()
+    if name in known:
+        return name
+    if name in wrong:
+        raise UserError(wrong[name])
     path = _path(name_or_path)
     if name_or_path and (path.suffix or len(path.parts) > 1 or path.is_absolute() or _exists(path)):
         return str(path)
     import difflib
 
-    nearest = difflib.get_close_matches(key, known, n=1)
+    nearest = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {nearest[0]}?" if nearest else ""
     named = f"unknown dataset {shortened(name_or_path)}.{hint}"
     raise UserError(f"{named} There are {', '.join(known)}; the path of a text file works too")
 
 
-def _key(name: str) -> str:
+def key(name: str) -> str:
     return name.strip().casefold().replace("-", "_")
 
 
@@ -184,17 +230,17 @@ def load(
             f"dataset {entry.name} is read as it stands in the registry; a column is for a file of your own"
         )
     data = _read_bytes(entry, progress)
-    return Dataset(entry.name, entry.mode, _documents(entry, data), entry.defaults)
+    return Dataset(entry.name, entry.mode, read_documents(entry, data), entry.defaults)
 
 
 def _load_own(path: Path, mode: str, column: str | None, progress: Progress) -> Dataset:
-    text = _text(_read_own(path), str(path))
+    text = decode(read_own(path), str(path))
     if (n_lines := text.count("\n")) > MAX_OWN_LINES:
         raise UserError(f"{path}: {n_lines:,} lines; the limit is {MAX_OWN_LINES:,}: take a part of it")
     if column is not None:
         documents = columns.column(text, column, str(path))
     else:
-        documents = _lines(text) if mode == "discrete" else _paragraphs(text)
+        documents = lines(text) if mode == "discrete" else paragraphs(text)
         if found := columns.found_in(text, path.suffix):
             progress(f"{path} looks like CSV, and all of each line is used; take one column of it by --column NAME")
             progress(f"its columns: {columns.listed(found)}")
@@ -217,7 +263,7 @@ def check_documents(documents: list[str], path: str) -> None:
         )
 
 
-def _read_own(path: Path) -> bytes:
+def read_own(path: Path) -> bytes:
     try:
         return files.read_regular(path, MAX_OWN_BYTES)
     except FileNotFoundError as error:
@@ -242,32 +288,32 @@ def differ(path: Path, other: Path) -> bool:
 def own_name(path: str | Path) -> str:
     """The name of a user's own file, safe as a folder name: its stem, marked where the registry has that name."""
     stem = re.sub(r"[^\w.-]+", "_", Path(path).stem).strip("._-")[:64] or "text"
-    return f"{stem}_own" if _key(stem) in names() else stem
+    return f"{stem}_own" if key(stem) in names() else stem
 
 
 # ---- bytes to documents ----
 
 
-def _documents(entry: Entry, data: bytes) -> list[str]:
+def read_documents(entry: Entry, data: bytes) -> list[str]:
     if entry.format == "zip":
-        texts = [_text(content, f"{entry.file}: {name}") for name, content in _members(entry, data)]
+        texts = [decode(content, f"{entry.file}: {name}") for name, content in _own_members(entry, data)]
         text, kind = "\n\n".join(texts), entry.content
     else:
-        text, kind = _text(data, entry.file), entry.format
+        text, kind = decode(data, entry.file), entry.format
     if entry.gutenberg:
-        text = _without_gutenberg(text)
+        text = without_gutenberg(text)
     if kind == "csv":
         documents = columns.column(text, entry.column or "", entry.file)
     elif kind == "text":
-        documents = _paragraphs(text)
+        documents = paragraphs(text)
     else:
-        documents = _lines(text)
+        documents = lines(text)
     if not documents:
         raise UserError(f"{entry.file}: empty: dataset {entry.name} has no documents")
     return documents
 
 
-def _text(data: bytes, where: str) -> str:
+def decode(data: bytes, where: str) -> str:
     """UTF-8 to text: a byte-order mark is dropped, CRLF and CR become LF."""
     try:
         # Plain utf-8, not utf-8-sig: that one would count a bad byte's offset from behind the mark.
@@ -280,16 +326,16 @@ def _text(data: bytes, where: str) -> str:
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _lines(text: str) -> list[str]:
+def lines(text: str) -> list[str]:
     # Not splitlines(): that would also break at form feeds and other separators inside a line.
     return [line.strip() for line in text.split("\n") if line.strip()]
 
 
-def _paragraphs(text: str) -> list[str]:
+def paragraphs(text: str) -> list[str]:
     return [part.strip() for part in re.split(r"\n\s*\n", text) if part.strip()]
 
 
-def _without_gutenberg(text: str) -> str:
+def without_gutenberg(text: str) -> str:
     """The book alone. Without the start or end line, the text on that side stays as it is."""
     start = re.search(r"^\*\*\* ?START OF .*$", text, re.MULTILINE)
     text = text[start.end() :] if start else text
@@ -297,8 +343,12 @@ def _without_gutenberg(text: str) -> str:
     return text[: end.start()] if end else text
 
 
-def _members(entry: Entry, data: bytes) -> list[tuple[str, bytes]]:
-    """(name, content) of the zip's members that fit entry.member, in name order, read in memory.
+def _own_members(entry: Entry, data: bytes) -> list[tuple[str, bytes]]:
+    return members(data, entry.member or "*", entry.file)
+
+
+def members(data: bytes, pattern: str, where: str) -> list[tuple[str, bytes]]:
+    """(name, content) of a zip's members that fit the pattern, in name order, read in memory.
 
     RunError when the zip is damaged or unpacks to more than MAX_BYTES.
     """
@@ -308,16 +358,16 @@ def _members(entry: Entry, data: bytes) -> list[tuple[str, bytes]]:
 
     try:
         with zipfile.ZipFile(BytesIO(data)) as archive:
-            infos = [info for info in archive.infolist() if fnmatchcase(info.filename, entry.member or "*")]
+            infos = [info for info in archive.infolist() if fnmatchcase(info.filename, pattern)]
             infos.sort(key=lambda info: info.filename)
             if sum(info.file_size for info in infos) > MAX_BYTES:
                 raise ValueError(f"unpacks to more than {MAX_BYTES // 2**20} MB")
-            members = [(info.filename, _unpack(archive, info)) for info in infos]
+            found = [(info.filename, _unpack(archive, info)) for info in infos]
     except Exception as error:  # damaged bytes make zipfile and zlib raise eight kinds, RuntimeError among them
-        raise RunError(f"{entry.file}: damaged zip: {str(error) or type(error).__name__}") from error
-    if not members:
-        raise RunError(f"{entry.file}: holds no member {entry.member}")
-    return members
+        raise RunError(f"{where}: damaged zip: {str(error) or type(error).__name__}") from error
+    if not found:
+        raise RunError(f"{where}: holds no member {pattern}")
+    return found
 
 
 def _unpack(archive, info) -> bytes:
@@ -372,10 +422,10 @@ def _where(entry: Entry) -> str:
 
 def _mirror() -> str:
     mirror = os.environ.get("MICROGPT_MIRROR", "").strip()
-    return mirror if _is_url(mirror) or not mirror else str(_path(mirror))
+    return mirror if is_url(mirror) or not mirror else str(_path(mirror))
 
 
-def _is_url(text: str) -> bool:
+def is_url(text: str) -> bool:
     return text.lower().startswith(("http://", "https://"))
 
 
@@ -430,7 +480,7 @@ def _from_mirror(entry: Entry, progress: Progress) -> bytes:
     mirror = _mirror()
     if not mirror:
         raise Unavailable("")
-    if _is_url(mirror):
+    if is_url(mirror):
         from urllib.parse import quote
 
         address = f"{mirror.rstrip('/')}/{quote(entry.file)}"
@@ -444,7 +494,7 @@ def _from_mirror(entry: Entry, progress: Progress) -> bytes:
     fault = _fault(entry, data)
     if fault:
         raise RunError(f"dataset {entry.name}: {address}: {fault}. Replace it there, or unset MICROGPT_MIRROR")
-    if _is_url(mirror):
+    if is_url(mirror):
         _keep(entry, data)
     return data
 
@@ -459,15 +509,20 @@ def _from_network(entry: Entry, progress: Progress) -> bytes:
 
 
 def _fault(entry: Entry, data: bytes) -> str | None:
-    """What is wrong with these bytes, or None. An archive made on request is known by its members' bytes."""
-    import hashlib
-
+    """What is wrong with these bytes, or None."""
     try:
-        content = b"".join(c for _, c in _members(entry, data)) if entry.hash_of == "members" else data
+        found = sha256(entry, data)
     except RunError as error:
         return str(error)
-    found = hashlib.sha256(content).hexdigest()
     return None if found == entry.sha256 else f"wrong hash: sha256 {found[:12]}…, expected {entry.sha256[:12]}…"
+
+
+def sha256(entry: Entry, data: bytes) -> str:
+    """The hash that the registry knows a file by: an archive made on request by its members'. RunError: no zip."""
+    import hashlib
+
+    content = b"".join(c for _, c in _own_members(entry, data)) if entry.hash_of == "members" else data
+    return hashlib.sha256(content).hexdigest()
 
 
 def _keep(entry: Entry, data: bytes) -> None:

@@ -5,7 +5,7 @@ import sys
 import textwrap
 
 from . import datasets
-from .console import printable
+from .console import printable, say
 from .settings import plain
 
 NARROWEST = 20  # columns for the words of a line, however narrow the terminal
@@ -25,6 +25,8 @@ def print_list() -> None:
         # A space that does not break keeps a name and its value on one line.
         pairs = ", ".join(f"{key}\N{NO-BREAK SPACE}{plain(value)}" for key, value in own.items())
         print(hanging(f"{row['name']:14s} ", pairs or "none", width).replace("\N{NO-BREAK SPACE}", " "))
+    for fault in datasets.faults().values():
+        say(f"left out: {fault}")
 
 
 def hanging(head: str, text: str, width: int | None) -> str:

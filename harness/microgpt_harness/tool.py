@@ -26,16 +26,23 @@ def dispatch(argv: list[str]) -> int:
         from . import compare
 
         return compare.command(args)
+    if args.command == "dataset":
+        from . import new_dataset
+
+        return new_dataset.command(args)
     from . import suite
 
     return suite.command(args, suite.UvRunner())
 
 
 def parser() -> Parser:
-    program = Parser(prog="microgpt", description="Compare and measure all folders.", allow_abbrev=False)
-    commands = program.add_subparsers(dest="command", required=True, metavar="{compare,bench}")
+    program = Parser(
+        prog="microgpt", description="Compare and measure all folders; register a dataset.", allow_abbrev=False
+    )
+    commands = program.add_subparsers(dest="command", required=True, metavar="{compare,bench,dataset}")
     add_compare(commands)
     add_bench(commands)
+    add_dataset(commands)
     return program
 
 
@@ -82,6 +89,21 @@ def add_bench(commands: argparse._SubParsersAction) -> None:
         action="store_true",
         help="start anew, as after a change of the code; the results so far become previous.json",
     )
+
+
+def add_dataset(commands: argparse._SubParsersAction) -> None:
+    text = (
+        "Print the table that data/datasets.toml needs for a file, hash and counts filled in. What no flag says is"
+        " guessed from the file: look at the table before you paste it."
+    )
+    command = commands.add_parser("dataset", help="a table for the registry", description=text, allow_abbrev=False)
+    command.add_argument("source", metavar="FILE_OR_URL", help="a text, a CSV, a zip of texts, or its http(s) address")
+    command.add_argument("--name", help="what to call it (default: the file's name)")
+    command.add_argument("--column", metavar="NAME", help="the column of a CSV")
+    command.add_argument("--member", metavar="PATTERN", help="which members of a zip (default: *.txt)")
+    modes = ("discrete", "stream")
+    guessed = "documents are lines, or paragraphs of one running text (default: guessed from its blank lines)"
+    command.add_argument("--mode", choices=modes, help=guessed)
 
 
 def add_out(command: argparse.ArgumentParser) -> None:
