@@ -280,7 +280,7 @@ def read_own(path: Path) -> bytes:
 def differ(path: Path, other: Path) -> bool:
     """Say whether two files of a user's own are there, and do not hold the same."""
     try:
-        return not path.samefile(other) and _read_own(path) != _read_own(other)
+        return not path.samefile(other) and read_own(path) != read_own(other)
     except (OSError, ValueError, UserError):
         return False
 
