@@ -294,9 +294,12 @@ def start_on_names() -> Start:
 
 
 def batch_of_names(step: int, batch_size: int) -> list[list[int]]:
-    docs, tokenizer, *_ = start_on_names()
-    batch = [docs[(step * batch_size + b) % len(docs)] for b in range(batch_size)]
-    return [tokenizer.encode(doc)[: load(REFERENCE).microgpt.CONFIG.block_size + 1] for doc in batch]
+    docs = start_on_names().docs
+    return [tokens_of_name(docs[(step * batch_size + b) % len(docs)]) for b in range(batch_size)]
+
+
+def tokens_of_name(doc: str) -> list[int]:
+    return start_on_names().tokenizer.encode(doc)[: load(REFERENCE).microgpt.CONFIG.block_size + 1]
 
 
 def compare_main(lesson: Lesson) -> None:
@@ -304,7 +307,7 @@ def compare_main(lesson: Lesson) -> None:
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         lesson.microgpt.main()
-    losses, names = run_of_the_reference(lesson.microgpt.CONFIG.num_steps, lesson.microgpt.CONFIG.batch_size)
+    losses, _, names = run_of_the_reference(lesson.microgpt.CONFIG.num_steps, lesson.microgpt.CONFIG.batch_size)
     if re.findall(r"loss (\S+)", said.getvalue()) != [f"{loss:.4f}" for loss in losses]:
         raise Different("losses")
     if re.findall(r"sample +\d+: (.*)", said.getvalue()) != names:
@@ -317,16 +320,25 @@ def short_main(folder: str) -> tuple[Edit, ...]:
 
 
 @cache
-def run_of_the_reference(num_steps: int, batch_size: int) -> tuple[list[float], list[str]]:
-    """Return the losses of a run on names in float64, and the 20 names after it."""
+def run_of_the_reference(num_steps: int, batch_size: int) -> tuple[list[float], dict[int, float], list[str]]:
+    """Return what main.py shows of a run on names in float64: losses, validation by step, names.
+
+    Every 100 steps it validates on 20 documents, spread evenly over the last tenth.
+    """
     lesson, start = load(REFERENCE), start_on_names()
     config = replace(lesson.microgpt.CONFIG, num_steps=num_steps, batch_size=batch_size)
+    held_out = start.docs[-(len(start.docs) // 10) :]
+    validated_on = [tokens_of_name(doc) for doc in held_out[:: len(held_out) // 20][:20]]
     state = lesson.make_state(config, start.params, "float64")
-    batches = [batch_of_names(step, batch_size) for step in range(num_steps)]
-    state, losses = lesson.engine.train_steps(state, batches, config)
+    losses, validation = [], {}
+    for step in range(num_steps):
+        state, (loss,) = lesson.engine.train_steps(state, [batch_of_names(step, batch_size)], config)
+        losses.append(loss)
+        if (step + 1) % 100 == 0:
+            validation[step + 1] = lesson.engine.evaluate(state, validated_on, config)
     rng = random.Random()
     rng.setstate(start.rng_state)
-    return losses, lesson.samples(state, start.tokenizer, rng, config)
+    return losses, validation, lesson.samples(state, start.tokenizer, rng, config)
 
 
 def compare_samples(lesson: Lesson, dtype: str = "float64") -> None:
