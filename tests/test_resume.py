@@ -1,6 +1,8 @@
 """A run that was stopped, in whatever way, goes on as if it had not been: in the same folder or in another one."""
 
+import os
 import random
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -15,7 +17,7 @@ from microgpt_harness import checkpoint, datasets, metrics, training
 from microgpt_harness.progress import Silent
 from microgpt_harness.sampling import Sampler
 from microgpt_harness.settings import resolve
-from program import NUMPY, PYTHON, run, started, until, wait_for
+from program import NUMPY, PYTHON, end, one_line, run, started, until, wait_for
 
 STEPS, HALF = 200, 100
 TOLERANCE = 1e-9  # of a loss, between two folders in float64
@@ -26,6 +28,9 @@ class Records(list):
 
     def write(self, records: list[dict]) -> None:
         self.extend(records)
+
+    def sync(self) -> None:
+        pass
 
     @property
     def losses(self) -> list[float]:
@@ -162,8 +167,163 @@ def test_metrics_of_another_run_are_not_taken_for_this_one(tmp_path):
     folder = tmp_path / "names" / NUMPY
     records = [r | {"loss": 1.0, "ema": 1.0} for r in metrics.read(folder)]
     metrics.Writer(folder, records).close()
-    run(NUMPY, *options, "--resume")
+    says = ("no record of the checkpoint's run", "is kept as metrics.aside-1.jsonl", "begin at step 21")
+    says_in_passing(*options, "--resume", says=says)
     assert [r["step"] for r in metrics.read(folder)] == list(range(21, 41))
+    assert list(metrics.each(folder, name="metrics.aside-1.jsonl")) == records
+    run(NUMPY, *options, "--resume")  # and is not said again
+
+
+def says_in_passing(*args: object, says: tuple[str, ...]) -> None:
+    """Run 02 to a good end, with one line on standard error."""
+    with started(NUMPY, *args) as process:
+        result = end(process)
+    assert result.code == 0, result.stderr
+    one_line(result, *says)
+
+
+def blank(line: str) -> str:
+    return "\n"
+
+
+def flip(line: str) -> str:
+    """A bit of the loss's fifth digit."""
+    at = line.index('"loss": ') + len('"loss": ') + 5
+    return line[:at] + chr(ord(line[at]) ^ 1) + line[at + 1 :]
+
+
+DAMAGE = {
+    "a blank line": (lambda lines: [*lines[:69], blank(lines[69]), *lines[70:]], [70]),
+    "a flipped bit": (lambda lines: [*lines[:69], flip(lines[69]), *lines[70:]], [70]),
+    "the last line": (lambda lines: [*lines[:149], flip(lines[149])], [150]),
+    "a missing tail": (lambda lines: lines[:148], [149, 150]),
+    "a cut tail": (lambda lines: [*lines[:148], lines[148][:20]], [149, 150]),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_resuming_deletes_no_record(what, half_trained, tmp_path):
+    damage, lost = DAMAGE[what]
+    out, whole = tmp_path / "out", metrics.read(half_trained["whole"])
+    folder = shutil.copytree(half_trained["half"].parents[1], out) / "names" / NUMPY
+    lines = damage((folder / metrics.FILE).read_text(encoding="utf-8").splitlines(keepends=True))
+    (folder / metrics.FILE).write_text("".join(lines), encoding="utf-8")
+    says = (f"{metrics.FILE} holds {150 - len(lost)} of the 150 records up to the checkpoint's step",)
+    says_in_passing(*QUICK, "--out", out, "--resume", says=says)
+    kept = [record for record in whole if record["step"] not in lost]
+    assert without_seconds(metrics.read(folder)) == without_seconds(kept)
+    aside = folder / "metrics.aside-1.jsonl"
+    assert aside.exists() == (what != "a missing tail")  # of which all is kept where it was
+    assert not aside.exists() or aside.read_text(encoding="utf-8") == "".join(lines)
+    assert (folder / "checkpoint.safetensors").read_bytes() == (half_trained["whole"] / CHECKPOINT).read_bytes()
+
+
+QUICK = ("--steps", 160, "--no-plot", "--n-samples", 0, "--val-every", 0)
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@pytest.fixture(scope="module")
+def half_trained(tmp_path_factory) -> dict[str, Path]:
+    """Return the folders of a run of 160 steps, and of one that was stopped at step 150."""
+    folders = {}
+    for name, options in (("whole", ()), ("half", ("--stop-at", 150))):
+        out = tmp_path_factory.mktemp(name)
+        run(NUMPY, *QUICK, "--out", out, *options)
+        folders[name] = out / "names" / NUMPY
+    return folders
+
+
+# ---- saving ----
+
+
+@pytest.mark.parametrize("folder", each(FOLDERS))
+def test_saving_changes_no_number(folder, tmp_path, monkeypatch):
+    values = {"num_steps": 12, "batch_size": 2}
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    rarely = train(begin(folder, tmp_path / "a" / file_of(folder), **values), stop_at=11)
+    saved = []
+    original = training.save
+    monkeypatch.setattr(training, "save", lambda a_run: (saved.append(a_run.step), original(a_run)))
+    monkeypatch.setattr(training.SaveClock, "is_due", lambda clock: True)
+    monkeypatch.setattr(training, "MAX_STEPS_PER_CALL", 2)
+    often = train(begin(folder, tmp_path / "b" / file_of(folder), **values), stop_at=11)
+    assert without_seconds(often) == without_seconds(rarely) and len(saved) > 5
+    written = [checkpoint.load(tmp_path / name / file_of(folder)) for name in "ab"]
+    assert repr(asdict(written[0])) == repr(asdict(written[1]))
+
+
+class Clock:
+    """What stands in for time, so that hours pass in a moment."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def pass_by(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.mark.parametrize("saving", [0.0, 0.02, 8.0, 25.0])
+@pytest.mark.parametrize("round_seconds", [0.1, 2.0, 7.0, 70.0])
+def test_a_kill_costs_a_minute_at_most(saving, round_seconds, monkeypatch):
+    """Or a step, where one takes longer, or three times as long as saving, where that is more.
+
+    On disk is what was trained until a save began, and the next is there at its end.
+    """
+    clock = Clock()
+    monkeypatch.setattr(training, "time", clock)
+    saves, on_disk, worst, began = training.SaveClock(), clock.now, 0.0, clock.now
+    for _ in range(2000):
+        clock.pass_by(round_seconds)
+        if saves.is_due():
+            begins = clock.now
+            saves.time(lambda: clock.pass_by(saving))
+            if on_disk > began:  # how long the first save takes is not known before
+                worst = max(worst, clock.now - on_disk)
+            on_disk = begins
+    assert 0 < worst <= max(training.SAVE_SECONDS, round_seconds + 3 * saving) + 1e-6
+    assert worst > training.SAVE_SECONDS - 2 * round_seconds - 1e-6  # and not more often than that takes
+
+
+def test_saving_that_takes_long_leaves_half_of_the_time(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(training, "time", clock)
+    saves, trained = training.SaveClock(), 0
+    began = clock.now
+    for _ in range(5000):
+        clock.pass_by(1.0)
+        trained += 1
+        if saves.is_due():
+            saves.time(lambda: clock.pass_by(100.0))
+    assert trained / (clock.now - began) > 0.49
+
+
+def test_records_are_on_the_disk_before_the_checkpoint_that_counts_on_them(tmp_path, monkeypatch):
+    a_run = begin(NUMPY, tmp_path / CHECKPOINT, num_steps=30)
+    writer = metrics.Writer(tmp_path, [])
+    synced, checked = {}, []
+    fsync, replace = os.fsync, Path.replace
+
+    def noting_fsync(descriptor: int) -> None:
+        fsync(descriptor)
+        status = os.fstat(descriptor)
+        synced[status.st_ino] = status.st_size
+
+    def checking_replace(path: Path, target: Path) -> Path:
+        if target.name == CHECKPOINT:
+            status = (tmp_path / metrics.FILE).stat()
+            steps = [record["step"] for record in metrics.read(tmp_path)]
+            checked.append((synced.get(status.st_ino) == status.st_size, steps == list(range(1, a_run.step + 1))))
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    monkeypatch.setattr(Path, "replace", checking_replace)
+    training.train(a_run, writer, Silent(), save_every=10)
+    writer.close()
+    assert checked == [(True, True)] * 3
 
 
 def test_going_on_from_the_run_before_finds_its_records(tmp_path):

@@ -15,6 +15,7 @@ from .console import printable, say, shown
 from .contract import Engine, Folder
 from .engines import load_engine
 from .errors import RunError, UserError
+from .locks import FolderLock
 from .paths import RUNS
 from .settings import OPTIONS, ConfigFile, Settings, dataset_values, parse_table, read_config_file, resolve
 
@@ -234,26 +235,34 @@ def draw_datasets(args: Namespace, folders: list[Path]) -> None:
 
 def train_one(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile, name: str) -> Path:
     """Train on one dataset, save, sample, draw. Return the run's folder."""
+    run_folder = args.out / dataset_folder(name) / folder.name
+    with FolderLock(run_folder) as lock:
+        saved = resumed_checkpoint(folder, args, name, run_folder)
+        own = own_reading(args, file, name, saved)
+        dataset = datasets.load(name, **own, progress=lambda message: tell(args, message))
+        run = begin(folder, engine, args, file, dataset, run_folder, saved)
+        check_sampler(run)  # a prompt that cannot be honoured is known before hours of training, not after
+        lock.take()
+        run.lock = lock
+        train_and_record(folder, args, run)
+        finish(args, run)
+    return run_folder
+
+
+def train_and_record(folder: Folder, args: Namespace, run: Any) -> None:
+    """Train, and write what there is to know of it into the run's folder."""
     from . import metrics, training
     from .progress import make_progress
 
-    run_folder = args.out / dataset_folder(name) / folder.name
-    saved = resumed_checkpoint(folder, args, name, run_folder)
-    own = own_reading(args, file, name, saved)
-    dataset = datasets.load(name, **own, progress=lambda message: tell(args, message))
-    run = begin(folder, engine, args, file, dataset, run_folder, saved)
-    check_sampler(run)  # a prompt that cannot be honoured is known before hours of training, not after
     kept = kept_records(args, run)
-    if args.checkpoint:
-        kept = list(kept)  # read now: if they stand among the previous run's, those are about to be written over
     training.keep_records(run)
     training.write_config(run, folder.name, flags.computed_by(folder, args))
     live = open_live_plot(args, run)
     announce(args, run)
     progress = make_progress(run.config.num_steps, run.step, args.log_every, args.quiet)
-    writer = metrics.Writer(run_folder, kept)
+    writer = metrics.Writer(run.folder, kept)
     if live:
-        live.update(metrics.each(run_folder))
+        live.update(metrics.each(run.folder))
     try:
         training.train(run, writer, progress, args.save_every, args.stop_at, live.update if live else lambda r: None)
     except training.Interrupted as interrupted:
@@ -265,8 +274,6 @@ def train_one(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile,
         writer.close()
         if live:
             live.close()
-    finish(args, run)
-    return run_folder
 
 
 def close(progress: Any) -> None:
@@ -338,18 +345,17 @@ def resumed_settings(
 
 
 def kept_records(args: Namespace, run: Any) -> Iterable[dict]:
-    """The metrics of the steps before a resumed run's first, from beside the checkpoint that it goes on from.
-
-    They must end where it was saved, with the same smoothed loss: else a later run has written its own, and those that
-    belong to the checkpoint are kept as the previous ones.
-    """
+    """The metrics of the steps before a resumed run's first, from beside the checkpoint that it goes on from."""
     from . import metrics
 
+    if not run.step:
+        return ()
     source = args.checkpoint.parent if args.checkpoint else run.folder
-    for name in (metrics.FILE, metrics.PREVIOUS):
-        if metrics.belongs(source, run.step, run.ema, name):
-            return metrics.each(source, run.step, name)
-    return ()
+    kept, note = metrics.recover(source, run.step, run.trail, own=not args.checkpoint)
+    if note:
+        say(note)
+    # Those of another run are read now: if it is this folder's previous one, they are about to be written over.
+    return list(kept) if args.checkpoint else kept
 
 
 def open_live_plot(args: Namespace, run: Any) -> Any:

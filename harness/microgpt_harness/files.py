@@ -7,6 +7,7 @@ or the new ones are there, and several processes may write the same file. Only m
 import contextlib
 import errno
 import glob
+import itertools
 import os
 import stat
 import time
@@ -114,6 +115,21 @@ def write_text(path: Path, content: str) -> None:
             file.write(content.encode("utf-8"))
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror}; choose a folder with --out") from None
+
+
+def set_aside(path: Path) -> Path:
+    """Keep what is at `path`, whatever it is, under a name of its own beside it. Return that. OSError if it cannot be.
+
+    Nothing is ever written over. The old name stays until another file takes its place, so that at no moment is nothing
+    there; only what can have no second name (a folder, and all files on some disks) is renamed.
+    """
+    names = (path.with_name(f"{path.stem}.aside-{number}{path.suffix}") for number in itertools.count(1))
+    aside = next(name for name in names if not (name.exists() or name.is_symlink()))
+    try:
+        os.link(path, aside, follow_symlinks=False)
+    except (OSError, NotImplementedError):
+        path.rename(aside)
+    return aside
 
 
 def remove_stale_temporaries(path: Path) -> None:

@@ -6,7 +6,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,13 +18,14 @@ from .contract import Engine
 from .datasets import Dataset
 from .errors import RunError, UserError
 from .interrupts import StopRequest
+from .locks import FolderLock
 from .progress import Progress
 from .settings import Settings
 
-EMA_DECAY = 0.98  # the smoothed loss looks back about 50 steps
 KEPT_SAMPLING = ("top_k", "max_tokens", "repetition_penalty")  # what a checkpoint says of how to draw
 CALL_SECONDS = 0.1  # how long one call of the engine should last: short enough to watch and to interrupt
 MAX_STEPS_PER_CALL = 500
+SAVE_SECONDS = 60.0  # the most that a run may lose when its process is killed
 
 
 class Interrupted(Exception):
@@ -48,6 +49,9 @@ class Run:
     step: int = 0
     ema: float | None = None
     saved_step: int | None = None  # of the checkpoint on disk, once this run has written or read one
+    trail: metrics.Trail = field(default_factory=dict)  # smoothed losses by which its records are known
+    lock: FolderLock | None = None
+    writer: metrics.Writer | None = None  # of its records
 
     @property
     def config(self) -> Any:
@@ -80,9 +84,9 @@ def resume(
     check_size(settings.config, data.tokenizer.vocab_size, checkpoint_path)
     rng.setstate(saved.rng_state)
     state = make_state(engine, settings, saved.params, saved.adam_m, saved.adam_v, saved.step)
-    ema = saved.extra.get("ema")
-    ema = ema if isinstance(ema, float) else None
-    return Run(engine, settings, data, folder, checkpoint_path, rng, state, saved.step, ema, saved.step)
+    trail = metrics.trail_to(saved.step, saved.extra)
+    ema = trail.get(saved.step)
+    return Run(engine, settings, data, folder, checkpoint_path, rng, state, saved.step, ema, saved.step, trail)
 
 
 def other_data(saved: dict[str, Any], dataset: Dataset) -> str:
@@ -141,7 +145,7 @@ def train(
     stop_at: int | None = None,
     on_records: Callable[[list[dict]], None] = lambda records: None,
 ) -> None:
-    """Train to the last step (or `stop_at`), saving every `save_every` steps and at the end.
+    """Train to the last step (or `stop_at`), saving at the end, every minute, and every `save_every` steps.
 
     Raises Interrupted after a signal, when the step in hand is finished and saved; RunError if a loss is not finite.
     """
@@ -149,6 +153,8 @@ def train(
     marks = [every for every in (run.settings.val_every, save_every) if every]
     validation_batch = run.data.validation_batch(run.settings.val_docs) if run.settings.val_every else []
     steps_per_call = 1
+    run.writer = writer
+    clock = SaveClock()
     with StopRequest(last_words=lambda: kept(run)) as request:
         while run.step < last and not request.signum:
             next_mark = min([last, *((run.step // every + 1) * every for every in marks)])
@@ -158,18 +164,52 @@ def train(
             check_finite(run, records, writer)
             run.step += n_steps
             run.ema = records[-1]["ema"]
+            run.trail = metrics.longer_trail(run.trail, records)
             if validation_batch and (run.step % run.settings.val_every == 0 or run.step == run.config.num_steps):
                 records[-1]["val_loss"] = validate(run, validation_batch)
             writer.write(records)
             show(run, progress, records, request)
             on_records(records)
-            if save_every and run.step % save_every == 0 and run.step < last:
-                save(run)
+            marked = save_every and run.step % save_every == 0
+            if (clock.is_due() or marked) and run.step < last:
+                clock.time(lambda: save(run))
             steps_per_call = adapt(steps_per_call, n_steps, seconds)
         save(run)
     if request.signum:
         raise Interrupted(request.signum)
     progress.close()
+
+
+class SaveClock:
+    """Says when to save, so that what is on disk is never further behind than SAVE_SECONDS.
+
+    By then the next checkpoint must be written: so the time that saving takes counts too, and that of one more round of
+    training, as long as the longest since the last save. A model that takes 20 seconds to save is saved less often:
+    never does saving take more than half of the time.
+    """
+
+    def __init__(self) -> None:
+        self.saving = 0.0  # seconds that the last save took
+        self.start()
+
+    def start(self) -> None:
+        self.began = self.round_began = time.monotonic()
+        self.longest_round = 0.0
+
+    def is_due(self) -> bool:
+        """Ask once a round."""
+        now = time.monotonic()
+        self.longest_round = max(self.longest_round, now - self.round_began)
+        self.round_began = now
+        ends = now + self.longest_round + self.saving
+        return ends - self.began >= SAVE_SECONDS and now - self.began >= 2 * self.saving
+
+    def time(self, save: Callable[[], None]) -> None:
+        """Save, and count from the moment that is saved."""
+        self.start()
+        save()
+        self.round_began = time.monotonic()
+        self.saving = self.round_began - self.began
 
 
 def validate(run: Run, batch: list[list[int]]) -> float:
@@ -190,7 +230,7 @@ def take_steps(run: Run, n_steps: int) -> tuple[list[float], float]:
 def make_records(run: Run, losses: list[float], seconds: float) -> list[dict]:
     records, ema = [], run.ema
     for step, loss in enumerate(losses, start=run.step):
-        ema = loss if ema is None else EMA_DECAY * ema + (1 - EMA_DECAY) * loss
+        ema = metrics.smoothed(ema, loss)
         lr = run.config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / run.config.num_steps))
         records.append({"step": step + 1, "loss": loss, "ema": ema, "lr": lr, "seconds": seconds})
     return records
@@ -241,9 +281,15 @@ def adapt(steps_per_call: int, n_steps: int, seconds: float) -> int:
 
 
 def save(run: Run) -> None:
-    """Write the checkpoint. Before the first one of a new run, an earlier run's is kept as previous.*."""
+    """Write the checkpoint. Before the first one of a new run, an earlier run's is kept as previous.*.
+
+    The records up to its step are on the disk before it is: no power cut leaves a checkpoint that counts on others.
+    """
+    hold(run)
     if run.saved_step is None and run.checkpoint_path.exists():
         keep_previous(run.checkpoint_path)
+    if run.writer:
+        run.writer.sync()
     params, adam_m, adam_v = run.engine.export_state(run.state)
     content = Checkpoint(
         params=params,
@@ -260,7 +306,11 @@ def save(run: Run) -> None:
         },
         rng_state=run.rng.getstate(),
         dtype=run.settings.dtype,
-        extra={"ema": run.ema, "sampling": sampling_settings(run.settings)},
+        extra={
+            "ema": run.ema,
+            "trail": [list(pair) for pair in run.trail.items()],
+            "sampling": sampling_settings(run.settings),
+        },
     )
     checkpoint.save(run.checkpoint_path, content)
     run.saved_step = run.step
@@ -269,6 +319,15 @@ def save(run: Run) -> None:
 def column_of(run: Run) -> dict[str, str]:
     """Return the column of a user's own CSV under its name: --resume takes it up again, and compare looks at it."""
     return {"column": run.data.dataset.column} if run.data.dataset.column is not None else {}
+
+
+def hold(run: Run) -> None:
+    """Make sure that the folder is this run's, even if somebody has deleted it meanwhile."""
+    if run.lock:
+        try:
+            run.lock.take()
+        except UserError as error:
+            raise RunError(f"its files were deleted while this run went on: {error}") from None
 
 
 def sampling_settings(settings: Settings) -> dict[str, Any]:
@@ -285,19 +344,24 @@ def keep_records(run: Run) -> None:
         saved = checkpoint.load(run.checkpoint_path)
     except UserError:  # damaged: nothing can belong to it
         return
-    if metrics.belongs(run.folder, saved.step, saved.extra.get("ema")):
+    found, _ = metrics.look(run.folder / metrics.FILE, metrics.trail_to(saved.step, saved.extra))
+    if found:
         for name in (metrics.FILE, run_config.FILE):
             if (run.folder / name).exists():
                 copy(run.folder / name, run.folder / f"previous.{name}")
 
 
 def keep_previous(path: Path) -> None:
-    copy(path, path.with_name(f"previous{path.suffix}"))
+    """Keep a run's checkpoint as previous.*; under another name what is no file at all, and would be in the way."""
+    if path.is_file():
+        copy(path, path.with_name(f"previous{path.suffix}"))
+    else:
+        metrics.kept_apart(path)
 
 
 def copy(path: Path, to: Path) -> None:
     try:
-        with path.open("rb") as source, files.replacing(to) as file:
+        with files.open_regular(path) as source, files.replacing(to) as file:
             shutil.copyfileobj(source, file)
     except OSError as error:
         raise RunError(f"{path} could not be copied: {error.strerror}; it is unchanged") from None
