@@ -48,7 +48,8 @@ def run_bare(bare: str, *arguments: object, folder: str = PYTHON, code: int = 0)
 def test_trains_and_says_what_it_leaves_out(trained):
     out, result = trained
     folder = out / "names" / PYTHON
-    assert {p.name for p in folder.iterdir()} == {"config.json", "metrics.jsonl", "samples.txt", "checkpoint.json"}
+    names = {".lock", "config.json", "metrics.jsonl", "samples.txt", "checkpoint.json"}
+    assert {p.name for p in folder.iterdir()} == names
     left_out = [line for line in result.stdout.splitlines() if "not installed" in line]
     assert len(left_out) == 1 and "no pictures" in left_out[0] and "matplotlib" in left_out[0]
     assert re.search(r"^loss [▁▂▃▄▅▆▇█]{30} ", result.stdout, re.MULTILINE)

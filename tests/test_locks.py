@@ -7,10 +7,13 @@ import subprocess
 import sys
 
 import pytest
-from microgpt_harness import checkpoint, locks, metrics
+from lessons import load
+from microgpt_harness import checkpoint, datasets, locks, metrics, training
 from microgpt_harness.errors import RunError, UserError
 from microgpt_harness.locks import FolderLock
-from program import NUMPY, end, fails, one_line, run, started, until, wait_for
+from microgpt_harness.progress import Silent
+from microgpt_harness.settings import resolve
+from program import NUMPY, fails, one_line, run, started, wait_for
 
 LONG = ("--steps", 1_000_000, "--no-plot", "--val-every", 0, "--log-every", 50)
 SHORT = ("--steps", 3, "--no-plot", "--n-samples", 1, "--val-every", 0)
@@ -47,9 +50,8 @@ def test_one_folder_of_several_is_taken(tmp_path):
         lock.take()
         result = run(NUMPY, "--dataset", a, b, *SHORT, "--out", out, code=2)
     one_line(result, "a.txt failed: ", str(out / "a" / NUMPY), "another process")
-    assert (out / "b" / NUMPY / "samples.txt").exists() and [path.name for path in (out / "a" / NUMPY).iterdir()] == [
-        locks.FILE
-    ]
+    assert (out / "b" / NUMPY / "samples.txt").exists()
+    assert [path.name for path in (out / "a" / NUMPY).iterdir()] == [locks.FILE]
 
 
 def test_another_runs_checkpoint_is_read_while_that_run_trains(tmp_path):
@@ -118,25 +120,25 @@ def test_a_folder_that_was_deleted_while_it_is_trained_in(tmp_path):
 @pytest.mark.parametrize("taken", [False, True])
 def test_a_run_whose_folder_is_deleted(tmp_path, taken):
     """It goes on and saves; but never over the files of another that has begun there."""
-    folder = tmp_path / "names" / NUMPY
-    path = folder / "checkpoint.safetensors"
-    with started(NUMPY, *LONG, "--save-every", 20, "--out", tmp_path) as process:
-        wait_for(process, "step   50 /")
-        (tmp_path / "names").rename(tmp_path / "away")
+    folder = tmp_path / "run"
+    path = folder / "checkpoint.json"
+    engine = load(NUMPY).engine
+    settings = resolve([{"num_steps": 6, "n_embd": 4}], engine.CONFIG, ("float64",))
+    with FolderLock(folder) as lock, FolderLock(folder) as other:
+        lock.take()
+        a_run = training.start(engine, settings, datasets.load("names"), folder, path)
+        a_run.lock = lock
+        writer = metrics.Writer(folder, [])
+        training.train(a_run, writer, Silent(), stop_at=3)
+        folder.rename(tmp_path / "away")
         if taken:
-            with FolderLock(folder) as lock:
-                lock.take()
-                one_line(end_with(process, 1), "deleted while this run went on", str(folder), "another process")
-                assert not path.exists()
+            other.take()
+            with pytest.raises(RunError, match=r"deleted while this run went on.*another process"):
+                training.train(a_run, writer, Silent())
         else:
-            until(path.exists, "a checkpoint")
-    assert taken or checkpoint.load(path).step > 0
-
-
-def end_with(process: subprocess.Popen, code: int):
-    result = end(process)
-    assert result.code == code, result
-    return result
+            training.train(a_run, writer, Silent())
+        writer.close()
+    assert (checkpoint.load(path).step == 6) if not taken else not path.exists()
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])

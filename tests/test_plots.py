@@ -49,7 +49,7 @@ def opened(path: Path, size: tuple[int, int] = SIZE) -> Image.Image:
 def test_each_run_has_its_picture(runs):
     for folder in ("names/" + PYTHON, "names/" + NUMPY, "letters/" + NUMPY):
         opened(runs / folder / "loss.png")
-    assert not list(runs.rglob(".*"))  # nor a temporary file
+    assert not list(runs.rglob("*.tmp"))  # nor a temporary file
 
 
 def test_folders_and_datasets_are_laid_over_one_another(runs):

@@ -79,6 +79,7 @@ def test_piped_output_is_plain_and_short(trained):
 def test_files_of_a_run(trained):
     folder = folder_of(trained)
     assert {path.name for path in folder.iterdir()} == {
+        ".lock",
         "config.json",
         "metrics.jsonl",
         "samples.txt",

@@ -165,7 +165,7 @@ def test_bad_scenarios(content, says, tmp_path):
 
 def test_scenario_that_is_not_there(tmp_path):
     fails(PYTHON, "--config", tmp_path / "none.toml", says=("none.toml", "No such file"))
-    fails(PYTHON, "--config", tmp_path, says=(str(tmp_path), "directory"))
+    fails(PYTHON, "--config", tmp_path, says=(str(tmp_path), "folder"))
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -401,6 +401,7 @@ def test_no_file_is_written_over_in_place(out):
     folder = checkpoint_of(out).parent
     for _ in range(2):
         run(NUMPY, "--out", out, "--steps", 4, "--n-samples", 1, "--quiet")
+    (folder / ".lock").unlink()  # which no run replaces, and none needs
     paths = [path for path in folder.iterdir() if path.is_file()]
     stems = {"checkpoint", "config", "metrics", "samples", "loss", "previous", "previous.config", "previous.metrics"}
     assert {path.stem for path in paths} == stems
@@ -412,7 +413,7 @@ def test_no_file_is_written_over_in_place(out):
     run(NUMPY, "--out", out, "--steps", 5, "--seed", 7, "--n-samples", 2, "--quiet")
     assert {path.name: path.read_bytes() for path in links.iterdir()} == before
     assert all(path.read_bytes() != before[path.name] for path in paths if not path.stem.startswith("previous"))
-    assert {path.name for path in folder.iterdir()} == before.keys()  # and nothing is left beside them
+    assert {path.name for path in folder.iterdir()} == before.keys() | {".lock"}  # and nothing is left beside them
 
 
 # ---- memory ----
@@ -475,7 +476,9 @@ def test_run_that_fails_before_it_saves_leaves_the_one_before_whole(out):
         assert path.read_bytes() == before and len(metrics.read(path.parent)) == 1
     kept = json.loads((path.parent / "previous.config.json").read_text(encoding="utf-8"))
     assert kept["config"]["num_steps"] == 30
-    run(NUMPY, "--resume", "--steps", 40, "--out", out, *SHORT)
+    with started(NUMPY, "--resume", "--steps", 40, "--out", out, *SHORT) as process:
+        result = end(process)
+    assert result.code == 0 and one_line(result, "no record of the checkpoint's run", "kept as metrics.aside-1.jsonl")
     assert [record["step"] for record in metrics.read(path.parent)] == list(range(1, 41))
 
 

@@ -7,6 +7,7 @@ before it, to the last bit, and the checkpoint keeps that of some steps on the w
 
 import contextlib
 import json
+import math
 import os
 from array import array
 from collections.abc import Iterable, Iterator
@@ -24,7 +25,7 @@ EMA_DECAY = 0.98  # the smoothed loss looks back about 50 steps
 MAX_LINE_BYTES = 10_000  # a record takes about 150
 MAX_BYTES = 2**30  # of a neighbour's file: 7 million steps
 MAX_TRAIL = 64  # steps in a trail: one for each bit of the step's number
-LARGEST = 1e307  # of the numbers in a record: what draws them would overflow beyond
+LARGEST = 1e307  # of a loss: what draws it would overflow beyond
 
 Trail = dict[int, float]  # step → smoothed loss
 
@@ -93,15 +94,17 @@ def parse(line: bytes) -> dict | None:
 
 def is_record(record: Any) -> bool:
     """Whether it has a step and losses, and every number of a run that is there is one."""
-    if not isinstance(record, dict) or not all(is_number(record.get(name)) for name in ("loss", "ema")):
+    if not isinstance(record, dict) or not all(is_loss(record.get(name)) for name in ("loss", "ema")):
         return False
     step = record.get("step")
     whole = isinstance(step, int) and not isinstance(step, bool) and 0 < step < 2**53
-    return whole and all(is_number(record[name]) for name in ("lr", "seconds", "val_loss") if name in record)
+    others = [record[name] for name in ("lr", "seconds") if name in record]
+    numbers = all(isinstance(value, float) and math.isfinite(value) for value in others)
+    return whole and numbers and ("val_loss" not in record or is_loss(record["val_loss"]))
 
 
-def is_number(value: Any) -> bool:
-    return isinstance(value, float) and abs(value) <= LARGEST  # not where it is none (NaN)
+def is_loss(value: Any) -> bool:
+    return isinstance(value, float) and abs(value) <= LARGEST  # not where it is no number (NaN)
 
 
 class Curve:
@@ -149,8 +152,8 @@ def trail_to(step: int, extra: dict[str, Any]) -> Trail:
     kept = extra.get("trail")
     pairs = kept if isinstance(kept, list) and len(kept) <= MAX_TRAIL else []
     pairs = [pair for pair in pairs if isinstance(pair, list) and len(pair) == 2]
-    trail = {at: ema for at, ema in pairs if isinstance(at, int) and 0 < at < step and is_number(ema)}
-    return trail | {step: extra["ema"]} if is_number(extra.get("ema")) else {}
+    trail = {at: ema for at, ema in pairs if isinstance(at, int) and 0 < at < step and is_loss(ema)}
+    return trail | {step: extra["ema"]} if is_loss(extra.get("ema")) else {}
 
 
 @dataclass(frozen=True)
