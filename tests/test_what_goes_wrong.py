@@ -23,6 +23,7 @@ from program import (
     Result,
     check,
     command,
+    end,
     environment,
     fails,
     needs_mirror,
