@@ -173,6 +173,21 @@ def test_nothing_at_all_to_judge(tmp_path, capsys):
     line_with(lines, "no two runs can be judged")
 
 
+def test_runs_whose_training_is_unstable_accuse_nobody(tmp_path, capsys):
+    """As at --lr 0.1: rounding alone drives two right programs apart within 50 steps, in float64 too."""
+    rising = [3.3 + step / 10 for step in range(60)]
+    write_run(tmp_path, REFERENCE, rising)
+    write_run(tmp_path, JAX, moved(rising, 8, 1e-3))
+    code, lines = compared(capsys, tmp_path)
+    assert code == 0 and line_with(lines, "this cannot be judged", f"{JAX} diverges from {REFERENCE} at step 8 ")
+    line_with(lines, f"The loss of {REFERENCE} rises, from 3.300000 to 5.750000 on average")
+    write_run(tmp_path, MLX, [9.0] * 60)
+    (tmp_path / "names" / REFERENCE / "metrics.jsonl").write_bytes(
+        (write_run(tmp_path / "b", REFERENCE, falling(60)) / "metrics.jsonl").read_bytes()
+    )
+    assert compared(capsys, tmp_path)[0] == 1  # it is the reference whose losses tell, not the one that is held against
+
+
 def test_float32_is_not_held_to_the_bound_of_float64(tmp_path, capsys):
     write_run(tmp_path, REFERENCE, falling(), "float32")
     write_run(tmp_path, JAX, moved(falling(), 2, 1e-6), "float64")

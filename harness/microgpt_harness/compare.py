@@ -31,7 +31,7 @@ def command(args: Namespace) -> int:
     for line in report(comparison, args):
         print(printable(line))
     draw(comparison)
-    return int(any(apart.diverges_at is not None for apart in comparison.comparable.values()))
+    return int(not comparison.agrees)
 
 
 def dataset_folder(args: Namespace) -> Path:
@@ -115,6 +115,8 @@ def verdict(comparison: Comparison, args: Namespace) -> list[str]:
             f"{name} diverges from {reference} at step {apart.diverges_at} (by more than {apart.bound:.0e})"
             for name, apart in sorted(diverging.items(), key=lambda item: item[1].diverges_at)
         ]
+        if comparison.agrees:
+            return [*lines, f"this cannot be judged: {'; '.join(parts)}", *unstable(comparison.reference)]
         return [*lines, f"they do not agree: {'; '.join(parts)}"]
     if not judged:
         return [*lines, "so no two runs can be judged"]
@@ -129,6 +131,14 @@ def unjudged(name: str, apart: Difference, reference: str) -> str:
         f"not judged: the first step that {name} and {reference} have in common is {min(apart.steps)}; only the first"
         f" {JUDGED_STEPS} are judged, because rounding grows in any run"
     )
+
+
+def unstable(reference: Run) -> list[str]:
+    first, mean = number(reference.curve.losses[0]), number(reference.rises)
+    return [
+        f"The loss of {reference.name} rises, from {first} to {mean} on average: at such a learning rate training is",
+        "unstable, and rounding alone drives two right programs apart within steps. Train them with a smaller --lr.",
+    ]
 
 
 def agreeing(judged: Any) -> str:

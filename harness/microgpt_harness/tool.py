@@ -47,7 +47,7 @@ def parser() -> Parser:
 
 
 def add_compare(commands: argparse._SubParsersAction) -> None:
-    text = "Say whether the folders' runs of one dataset agree (exit code 0) or part (1)."
+    text = "Say whether the folders' runs of one dataset agree over the first 50 steps (exit code 0) or diverge (1)."
     command = commands.add_parser("compare", help="do the folders' runs agree?", description=text, allow_abbrev=False)
     command.add_argument("--dataset", default="names", metavar="NAME_OR_FILE", help="whose runs (default: names)")
     add_out(command)
