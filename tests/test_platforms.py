@@ -1,5 +1,6 @@
 """Platforms that are not here: what Windows lacks skips tests and breaks none, and versions are declared once."""
 
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from lessons import FOLDERS, ROOT
+from microgpt_harness import suite
 
 HERE = Path(__file__).parent
 
@@ -61,6 +63,16 @@ def test_what_windows_lacks_skips_a_test_and_fails_none(tmp_path):
     assert code == 1 and "1 failed, 4 skipped" in out, out
     for words in ("no terminals", "no limits", "os.mkfifo", "signal.SIGKILL", "test_typo"):
         assert words in out
+
+
+def test_windows_ends_what_a_measurement_has_started(monkeypatch):
+    """There uv's Python outlives uv, and there are no groups of processes to kill."""
+    process, commands = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE), []
+    monkeypatch.delattr(os, "killpg", raising=False)
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: commands.append(command))
+    suite.stop(process)
+    assert commands == [["taskkill", "/F", "/T", "/PID", str(process.pid)]]
+    assert process.poll() is not None
 
 
 # ---- versions ----
