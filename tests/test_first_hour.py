@@ -17,7 +17,7 @@ import pytest
 from lessons import FOLDERS, ROOT, each, load
 from microgpt_harness import columns, compare, datasets, plots
 from microgpt_harness.errors import RunError, UserError
-from microgpt_harness.settings import lesson_defaults
+from microgpt_harness.settings import lesson_defaults, read_config_file
 from program import (
     MIRROR,
     NUMPY,
@@ -403,3 +403,36 @@ def test_list_names_a_half_written_table_and_lists_the_others(tmp_path):
     assert asked.returncode == 2 and asked.stdout == "" and "[colours]: missing field" in asked.stderr
     fine = said("--steps", 1, "--n-samples", 0, "--no-plot", "--out", tmp_path)
     assert fine.returncode == 0 and fine.stderr == ""
+
+
+# ---- the scenarios ----
+
+
+SCENARIOS = sorted((ROOT / "scenarios").glob("*.toml"), key=lambda path: path.stem)
+
+
+@pytest.mark.parametrize(
+    "path", [pytest.param(path, marks=() if path.stem == "names" else needs_mirror, id=path.stem) for path in SCENARIOS]
+)
+def test_a_scenario_runs(path, tmp_path):
+    """Everything in it is in force, but for what the flags make shorter."""
+    shorter = ("--steps", 2, "--n-samples", 1, "--max-tokens", 5, "--val-docs", 2, "--no-plot", "--out", tmp_path)
+    result = run("05_jax", "--config", path, *shorter, env={"MICROGPT_MIRROR": MIRROR})
+    assert result.stdout.startswith(f"{path.stem}: ")
+    config = json.loads((tmp_path / path.stem / "05_jax" / "config.json").read_text(encoding="utf-8"))
+    wanted = read_config_file(path).values
+    for name, value in wanted.items():
+        if name not in ("num_steps", "n_samples", "max_tokens", "val_docs"):
+            assert config["config"].get(name, config.get(name)) == value, name
+    weights = f"{config['num_params']:,} weights"
+    assert weights in result.stdout and weights in path.read_text(encoding="utf-8")
+
+
+def test_the_scenarios_are_in_the_readme_and_shakespeare_has_nanogpts_size():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [path.stem for path in SCENARIOS] == ["alice", "names", "shakespeare"]
+    assert all(f"scenarios/{path.name}" in readme for path in SCENARIOS)
+    values = read_config_file(ROOT / "scenarios" / "shakespeare.toml").values
+    assert [values[name] for name in ("n_layer", "n_head", "n_embd", "block_size", "batch_size", "num_steps")] == [
+        4, 4, 128, 64, 12, 2000
+    ]  # fmt: skip
