@@ -4,7 +4,6 @@ import os
 import re
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -127,4 +126,6 @@ def test_a_name_that_is_no_text_can_be_shown(tmp_path):
     name = os.fsdecode(b"caf\xe9.txt")
     assert printable(name) == r"caf\udce9.txt"
     if sys.platform == "linux":
-        fails(PYTHON, "--dataset", Path(tmp_path / name), says=(r"caf\udce9.txt", "no such file"))
+        fails(PYTHON, "--dataset", tmp_path / name, says=(r"caf\udce9.txt", "no such file"))
+        (tmp_path / name).write_text("anna\nbob\n", encoding="utf-8")
+        run(PYTHON, "--dataset", tmp_path / name, "--steps", 1, "--no-plot", "--out", tmp_path / "out")

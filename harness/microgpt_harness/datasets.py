@@ -246,7 +246,8 @@ def _load_own(path: Path, mode: str, column: str | None, progress: Progress) -> 
             progress(f"its columns: {columns.listed(found)}")
     check_documents(documents, str(path))
     defaults = {"model": {}, "training": {}, "sampling": {}}
-    return Dataset(own_name(path), mode, documents, defaults, column, str(path.resolve()))
+    file = str(path.resolve()).encode("utf-8", "backslashreplace").decode("utf-8")  # Linux allows any bytes in a name
+    return Dataset(own_name(path), mode, documents, defaults, column, file)
 
 
 def check_documents(documents: list[str], path: str) -> None:
