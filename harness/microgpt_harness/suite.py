@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from . import bench, files, interrupts, plots
-from .console import say, shown
+from .console import printable, say, shown
 from .errors import RunError, UserError
 from .paths import ROOT
 
@@ -338,7 +338,8 @@ def report(records: list[Record], folder: Path) -> None:
         print()
     for record in records:
         if record.status != "measured":
-            print(f"- {series_name(record.case.series, records)}, {record.case}: {record.status}, {record.reason}")
+            reason = printable(f"{record.case}: {record.status}, {record.reason}")
+            print(f"- {series_name(record.case.series, records)}, {reason}")
     if not measured:
         print("nothing was measured")
     elif not plots.available():
