@@ -5,6 +5,8 @@ from microgpt import CONFIG, State, Tokenizer, init_params, loss_fn, train_step
 
 __all__ = ["CONFIG", "Tokenizer", "evaluate", "export_state", "init_params", "make_state", "next_logits", "train_steps"]
 
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # on the CPU, on a GPU
+
 ALL_THREADS = torch.get_num_threads()
 # Numbers in one activation: with fewer, an operation is over before a second thread has woken up.
 WORTH_THREADS = 16_384

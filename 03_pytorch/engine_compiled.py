@@ -9,6 +9,8 @@ from engine import CONFIG, Tokenizer, export_state, init_params, train_steps
 
 __all__ = ["CONFIG", "Tokenizer", "evaluate", "export_state", "init_params", "make_state", "next_logits", "train_steps"]
 
+OUT_OF_MEMORY = engine.OUT_OF_MEMORY
+
 
 def make_state(*args, **kwargs):
     state = engine.make_state(*args, **kwargs)

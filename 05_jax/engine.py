@@ -12,6 +12,8 @@ from microgpt import CONFIG, PADDING, State, Tokenizer, init_params, init_state,
 
 __all__ = ["CONFIG", "Tokenizer", "evaluate", "export_state", "init_params", "make_state", "next_logits", "train_steps"]
 
+OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory")
+
 # GPUs and TPUs multiply float32 matrices with fewer bits of each number unless told not to. A CPU uses all 24.
 jax.config.update("jax_default_matmul_precision", "highest")
 np.seterr(all="ignore")  # the harness looks at every loss, and says what to do where one is no number

@@ -8,6 +8,8 @@ from microgpt import CONFIG, State, Tokenizer, gpt, init_params, loss_fn, train_
 
 __all__ = ["CONFIG", "Tokenizer", "evaluate", "export_state", "init_params", "make_state", "next_logits", "train_steps"]
 
+OUT_OF_MEMORY = ("allocate",)
+
 # From the M5 on, Apple's GPUs multiply float32 matrices with ten bits of each number unless told not to, before the
 # first product. What this program calls float32 has 24.
 os.environ.setdefault("MLX_ENABLE_TF32", "0")

@@ -13,6 +13,8 @@ from microgpt import adam_step, cross_entropy, gpt, pad, unflatten
 
 __all__ = ["CONFIG", "Tokenizer", "evaluate", "export_state", "init_params", "make_state", "next_logits", "train_steps"]
 
+OUT_OF_MEMORY = engine.OUT_OF_MEMORY
+
 
 def make_state(config, *args, **kwargs):
     state = engine.make_state(config, *args, **kwargs)

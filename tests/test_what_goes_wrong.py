@@ -446,6 +446,33 @@ def test_out_of_memory(tmp_path):
     assert (tmp_path / "out" / "small" / PYTHON / "samples.txt").exists()
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["RESOURCE_EXHAUSTED: Out of memory allocating 31468815688 bytes.", "INTERNAL: Out of memory allocating 1 bytes."],
+)
+def test_a_framework_that_is_out_of_memory(words, tmp_path):
+    """What JAX says stands in a RuntimeError; any other one is still unexpected."""
+    stub = "from importlib.util import module_from_spec, spec_from_file_location as located\n"
+    stub += f"spec = located('its_engine', {str(ROOT / '05_jax' / 'engine.py')!r})\nits = module_from_spec(spec)\n"
+    stub += "spec.loader.exec_module(its)\nglobals().update(vars(its))\n"
+    stub += "def train_steps(state, batches, config):\n    raise RuntimeError(WORDS)\n"
+    main = (ROOT / "05_jax" / "main.py").read_text(encoding="utf-8")
+    main = main.replace('os.path.join(os.path.dirname(__file__), "..", "harness")', repr(str(ROOT / "harness")))
+    write(tmp_path / "main.py", main)
+    env = {"PYTHONPATH": str(ROOT / "05_jax")}
+    write(tmp_path / "engine.py", stub.replace("WORDS", repr(words)))
+    fails(str(tmp_path), "--out", tmp_path, *SHORT, code=1, env=env, says=("out of memory", "--n-embd"))
+    write(tmp_path / "engine.py", stub.replace("WORDS", "'INTERNAL: something else'"))
+    fails(str(tmp_path), "--out", tmp_path, *SHORT, code=1, env=env, says=("unexpected RuntimeError", "something else"))
+
+
+def test_a_library_that_cannot_be_loaded(tmp_path):
+    """As torch under a limit of memory."""
+    write(tmp_path / "numpy.py", "raise ImportError('lib.so: failed to map segment from shared object')\n")
+    says = ("cannot be loaded", "failed to map segment", "enough memory", NUMPY)
+    fails(NUMPY, "--out", tmp_path, code=1, env={"PYTHONPATH": str(tmp_path)}, says=says)
+
+
 # ---- numbers ----
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from . import datasets, files, flags, interrupts
 from .console import printable, say, shown
 from .contract import Engine, Folder
-from .engines import load_engine
+from .engines import load_engine, memory_errors
 from .errors import RunError, UserError
 from .locks import FolderLock
 from .paths import RUNS
@@ -121,7 +121,8 @@ def train_command(folder: Folder, args: Namespace) -> int:
         check_live_plot()
     engine = load_engine(folder, args)
     if len(named) == 1:
-        train_one(folder, engine, args, file, named[0])
+        with memory_errors(engine):
+            train_one(folder, engine, args, file, named[0])
         return 0
     return train_several(folder, engine, args, file, named)
 
@@ -199,7 +200,9 @@ def train_several(folder: Folder, engine: Engine, args: Namespace, file: ConfigF
             for name in named:
                 tell(args, f"\n=== {name} ===")
                 try:
-                    folders.append(train_one(folder, engine, resuming_what_began(folder, args, name), file, name))
+                    begun = resuming_what_began(folder, args, name)
+                    with memory_errors(engine):
+                        folders.append(train_one(folder, engine, begun, file, name))
                 except (UserError, RunError) as error:
                     failures.append((name, str(error), error.exit_code))
                 except MemoryError:
@@ -472,7 +475,8 @@ def sample_command(folder: Folder, args: Namespace) -> int:
     if "seed" not in args.values:
         rng.setstate(saved.rng_state)  # so that it prints what the run printed at its end
     sampler = Sampler(engine, state, engine.Tokenizer(saved.chars), saved.dataset["mode"], settings, rng)
-    print_samples(args, sampler)
+    with memory_errors(engine):
+        print_samples(args, sampler)
     return 0
 
 

@@ -20,6 +20,9 @@ class Engine(Protocol):
     """One lesson, as the harness sees it. `State` is whatever the framework keeps its weights in."""
 
     CONFIG: Any  # the lesson's own defaults: an instance of its Config
+    # Where there is no memory left, a function raises MemoryError, or RuntimeError in one of these words.
+    # A folder whose framework raises nothing but MemoryError need not have them.
+    OUT_OF_MEMORY: tuple[str, ...]
     Tokenizer: Callable[[list[str]], Any]
     init_params: Callable[[Any, int, Random], Tensors]
 

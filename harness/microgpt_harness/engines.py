@@ -1,11 +1,13 @@
 """Importing a folder's engine."""
 
+import contextlib
 import importlib
 import sys
 from argparse import Namespace
+from collections.abc import Iterator
 
 from .contract import Engine, Folder
-from .errors import UserError
+from .errors import RunError, UserError
 
 
 def load_engine(folder: Folder, args: Namespace) -> Engine:
@@ -21,6 +23,21 @@ def load_engine(folder: Folder, args: Namespace) -> Engine:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise UserError(missing_module(folder, args, error.name or "")) from error
+    except (ImportError, OSError, MemoryError) as error:  # most often for want of memory
+        reason = str(error) or "out of memory"
+        remedy = f"is enough memory free? If so, install it anew: `uv sync --reinstall` in {folder.name}"
+        raise RunError(f"what {folder.name} needs cannot be loaded: {reason}; {remedy}") from error
+
+
+@contextlib.contextmanager
+def memory_errors(engine: Engine) -> Iterator[None]:
+    """Turn the framework's own way of saying that there is no memory left into a MemoryError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if any(words in str(error) for words in getattr(engine, "OUT_OF_MEMORY", ())):
+            raise MemoryError from error
+        raise
 
 
 def missing_module(folder: Folder, args: Namespace, name: str) -> str:
