@@ -116,10 +116,14 @@ class Setting:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The runs of one dataset, and how each but the reference differs from it. Without runs there is no reference."""
+    """The runs of one dataset, and how each but the reference differs from it. Without runs there is no reference.
+
+    `left_out` says what could not be read, and why.
+    """
 
     folder: Path
     runs: list[Run]
+    left_out: tuple[str, ...] = ()
 
     @cached_property
     def reference(self) -> Run:
@@ -157,13 +161,14 @@ class Comparison:
 
 def read(folder: Path) -> Comparison:
     """Read the runs under a dataset's folder. What is damaged there is left out, or its settings are empty."""
-    found = (read_run(path) for path in sorted(folder.glob("*/")))
-    return Comparison(folder, [run for run in found if run.curve])
+    left_out: list[str] = []
+    found = [read_run(path, left_out) for path in sorted(folder.glob("*/"))]
+    return Comparison(folder, [run for run in found if run.curve], tuple(left_out))
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path, left_out: list[str]) -> Run:
     curve, seconds = Curve(), array("d")
-    for record in metrics.each(folder):
+    for record in metrics.each(folder, limit=metrics.MAX_BYTES, problems=left_out):
         curve.add([record])
         took = record.get("seconds")
         if isinstance(took, float) and 0 <= took < math.inf:

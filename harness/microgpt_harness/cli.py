@@ -5,7 +5,7 @@ import os
 import shlex
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -229,11 +229,23 @@ def resuming_what_began(folder: Folder, args: Namespace, name: str) -> Namespace
 def draw_datasets(args: Namespace, folders: list[Path]) -> None:
     from . import metrics, plots
 
-    if plots.available():
+    if not plots.available():
+        return
+    left_out: list[str] = []
+    curves = [(folder.parent.name, metrics.read_curve(folder, metrics.MAX_BYTES, left_out)) for folder in folders]
+    runs = [(name, curve) for name, curve in curves if curve]
+    say_left_out(left_out)
+    if runs:
         path = args.out / "all_losses.png"
-        runs = [(run_folder.parent.name, metrics.read_curve(run_folder)) for run_folder in folders]
         plots.draw_datasets(path, runs, f"{folders[0].name}: all datasets")
         tell(args, f"all losses: {shown(path)}")
+
+
+def say_left_out(problems: Sequence[str]) -> None:
+    """Say in one line what is not in a picture. It fails nothing: the runs that were trained have what they need."""
+    if problems:
+        more = f"; and {len(problems) - 1} more" if len(problems) > 1 else ""
+        say(f"left out of the picture: {problems[0]}{more}")
 
 
 def train_one(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile, name: str) -> Path:
@@ -406,7 +418,9 @@ def draw_pictures(args: Namespace, run: Any, curve: Any) -> None:
         tell(args, f"{plots.MISSING}; to draw them: {drawing_command()}")
         return
     plots.draw_loss(run.folder / "loss.png", curve, f"{run.data.dataset.name}, {run.folder.name}")
-    plots.draw_folders(agreement.read(run.folder.parent))
+    comparison = agreement.read(run.folder.parent)
+    say_left_out(comparison.left_out)
+    plots.draw_folders(comparison)
 
 
 def drawing_command() -> str:

@@ -26,6 +26,8 @@ def command(args: Namespace) -> int:
     """Print the comparison and draw the picture. Return 1 if comparable runs differ in judged steps, and 0 if not."""
     folder = dataset_folder(args)
     comparison = agreement.read(folder)
+    for what in comparison.left_out:
+        print(f"left out: {printable(what)}")
     if not comparison.runs:
         raise UserError(f"no runs of {folder.name} in {shown(args.out)}; make one: {train_command(args, REFERENCE)}")
     for line in report(comparison, args):
