@@ -75,7 +75,13 @@ def train_parser(folder: Folder) -> Parser:
     )
     run.add_argument("--resume", action="store_true", help="go on from this run's checkpoint")
     run.add_argument("--checkpoint", type=Path, metavar="PATH", help="go on from this one instead, whoever wrote it")
-    run.add_argument("--save-every", type=typed(whole(0)), default=0, metavar="N", help="save every N steps too")
+    run.add_argument(
+        "--save-every",
+        type=typed(whole(0)),
+        default=0,
+        metavar="N",
+        help="save every N steps too, not only once a minute",
+    )
     run.add_argument(
         "--stop-at",
         type=typed(whole(1)),
