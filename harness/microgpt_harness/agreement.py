@@ -166,7 +166,7 @@ def read(folder: Path) -> Comparison:
     return Comparison(folder, [run for run in found if run.curve], tuple(left_out))
 
 
-def read_run(folder: Path, left_out: list[str]) -> Run:
+def read_run(folder: Path, left_out: list[str] | None = None) -> Run:
     curve, seconds = Curve(), array("d")
     for record in metrics.each(folder, limit=metrics.MAX_BYTES, problems=left_out):
         curve.add([record])
