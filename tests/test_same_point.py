@@ -1,5 +1,8 @@
 """All six compute the same at one point that hides nothing: logits, loss, gradients, Adam, samples, state."""
 
+import random
+from dataclasses import replace
+
 import comparisons
 import numpy as np
 import pytest
@@ -83,6 +86,23 @@ def test_next_logits_of_growing_texts_are_those_of_a_fresh_state(folder, dtype):
         lesson.engine.next_logits(state, doc[:3], config)  # so that the first text after the step goes on from it
         state, _ = lesson.engine.train_steps(state, [batch], config)
         texts = [doc[:4], *texts]
+
+
+@DTYPES
+def test_next_logits_in_a_block_much_larger_than_the_text(folder, dtype):
+    """An engine may pad to whatever length: neither what stands behind the text nor the block changes a score."""
+    lesson = load(folder)
+    rng = random.Random(1)
+    large = replace(lesson.microgpt.CONFIG, block_size=200)
+    params = lesson.microgpt.init_params(large, 5, rng)
+    params = {name: [[rng.gauss(0, 0.2) for _ in row] for row in rows] for name, rows in params.items()}
+    for n_tokens in (1, 65, 128):
+        tokens = [rng.randrange(5) for _ in range(n_tokens)]
+        exact = replace(large, block_size=n_tokens)
+        short = params | {"wpe": params["wpe"][:n_tokens]}
+        states = [(lesson.make_state(c, p, dtype), c) for c, p in ((large, params), (exact, short))]
+        rows = [lesson.engine.next_logits(state, tokens, config) for state, config in states]
+        assert comparisons.relative_difference("row", *rows) <= comparisons.TOLERANCE[dtype]
 
 
 @DTYPES

@@ -117,7 +117,7 @@ def _tables(text: str) -> list[tuple[str, object]]:
 
     try:
         return [(key(name), table) for name, table in tomllib.loads(text).items()]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # ValueError: TOMLDecodeError, and a number of thousands of digits
         pass
     tables, lines_before = [], 0
     for part in re.split(
@@ -126,7 +126,7 @@ def _tables(text: str) -> list[tuple[str, object]]:
         try:
             # Empty lines in front, so that a message tells the line in the file.
             tables += [(key(name), table) for name, table in tomllib.loads("\n" * lines_before + part).items()]
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:
             name = re.match(r"\[[\"']?([^.\[\]]+?)[\"']?\]", part)
             if name is None:
                 raise UserError(f"{REGISTRY}: not valid TOML: {error}") from error

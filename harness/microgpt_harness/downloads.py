@@ -180,6 +180,8 @@ def _cause(error: Exception) -> str:
         return "the host's name is not known (no network?)"
     if isinstance(reason, TimeoutError):
         return f"no answer for {TIMEOUT:g} s" if str(reason) in ("timed out", "") else str(reason)
+    if isinstance(reason, UnicodeError):
+        return "no host can have this name"
     if isinstance(reason, ConnectionRefusedError):
         return "connection refused"
     if isinstance(reason, ConnectionError):
