@@ -1,4 +1,4 @@
-"""Signals at random moments, and whether a run survives them: `uv run --directory tests storm.py --help`.
+"""Signals at random moments, and whether a run survives them: `uv run --directory tests python storm.py --help`.
 
 Each trial starts a run, sends it one signal at a moment drawn evenly from the whole time such a run takes (the first
 instruction of main.py to the end of the process; a few in the last fifth, where sampling and drawing are), looks at
@@ -191,7 +191,7 @@ def table(outcomes: list[Outcome]) -> str:
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     made.add_argument("--folders", nargs="+", default=["02", "03", "05", "06"], help="how their names begin")
-    for flag, amount in (("kill", 8), ("term", 8), ("hup", 4), ("int", 12)):
+    for flag, amount in (("kill", 4), ("term", 4), ("hup", 4), ("int", 8)):
         made.add_argument(f"--{flag}", type=int, default=amount, metavar="N", help=f"how many SIG{flag.upper()}")
     made.add_argument("--seed", type=int, default=1)
     made.add_argument("--jobs", type=int, default=2, help="processes at a time")
