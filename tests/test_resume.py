@@ -400,3 +400,18 @@ def wait_at_most(process: subprocess.Popen, seconds: float) -> None:
 
 def losses(folder: Path) -> list[tuple[int, float]]:
     return [(record["step"], record["loss"]) for record in metrics.read(folder)]
+
+
+# ---- what stands in the place of a run's files ----
+
+
+@pytest.mark.parametrize("name", ["checkpoint.safetensors", "previous.safetensors", "previous.metrics.jsonl"])
+def test_a_folder_in_the_place_of_a_file_is_moved_out_of_the_way(name, half_trained, tmp_path):
+    """Known at the end only, it would have cost the training."""
+    folder = shutil.copytree(half_trained["half"].parents[1], tmp_path / "out") / "names" / NUMPY
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).mkdir()
+    run(NUMPY, *QUICK, "--steps", 3, "--out", tmp_path / "out")
+    aside = folder / name.replace(".safetensors", ".aside-1.safetensors").replace(".jsonl", ".aside-1.jsonl")
+    assert aside.is_dir() and checkpoint.load(folder / CHECKPOINT).step == 3
+    assert (folder / name).is_file()

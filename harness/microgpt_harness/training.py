@@ -360,8 +360,11 @@ def keep_previous(path: Path) -> None:
 
 
 def copy(path: Path, to: Path) -> None:
+    if to.is_dir():  # it would be in the way
+        metrics.kept_apart(to)
     try:
         with files.open_regular(path) as source, files.replacing(to) as file:
             shutil.copyfileobj(source, file)
     except OSError as error:
-        raise RunError(f"{path} could not be copied: {error.strerror}; it is unchanged") from None
+        remedy = "it is unchanged; move it away, or choose another folder with --out"
+        raise RunError(f"{path} could not be copied: {error.strerror}; {remedy}") from None
