@@ -366,5 +366,5 @@ def copy(path: Path, to: Path) -> None:
         with files.open_regular(path) as source, files.replacing(to) as file:
             shutil.copyfileobj(source, file)
     except OSError as error:
-        remedy = "it is unchanged; move it away, or choose another folder with --out"
+        remedy = "it is unchanged; choose another folder with --out"
         raise RunError(f"{path} could not be copied: {error.strerror}; {remedy}") from None
