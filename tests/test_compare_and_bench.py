@@ -374,6 +374,7 @@ def test_a_dataset_that_leads_elsewhere_writes_nothing(tmp_path, capsys, monkeyp
     assert cli.attempt("microgpt", lambda: compare.command(args)) == 2
     said = capsys.readouterr()
     assert said.out == "" and one_line(said.err).startswith("microgpt: ")
+    assert ": a folder; name the dataset" in said.err or not os.path.isdir(args.dataset)  # noqa: PTH112
     assert not list(tmp_path.rglob("*.png"))
 
 
