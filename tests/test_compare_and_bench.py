@@ -336,7 +336,7 @@ def test_a_config_that_no_run_has_written(tmp_path, capsys, folder, content):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
-@pytest.mark.parametrize("name", ["config.json"])
+@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl"])
 def test_a_pipe_in_a_files_place_keeps_nobody_waiting(tmp_path, name):
     write_run(tmp_path, REFERENCE, falling())
     folder = write_run(tmp_path, JAX, falling())
