@@ -242,6 +242,13 @@ def test_leaves_at_once(moment, name, tmp_path):
     one_line(result, "interrupted" if name == "SIGINT" else f"ended by {name}", "what was saved before is whole")
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("moment", ["microgpt_harness", "microgpt_harness.interrupts"])
+def test_leaves_in_silence_before_the_harness_is_there(moment, name, tmp_path):
+    result = run(NUMPY, "--list", code=code_of(name), env=sends_itself(tmp_path / "sender", moment, name))
+    assert (result.stdout, result.stderr) == ("", "")
+
+
 @pytest.mark.parametrize("folder", ["03_pytorch", "05_jax", "06_mlx"])
 def test_leaves_at_once_while_its_framework_is_imported(folder, tmp_path):
     moment = {"03_pytorch": "torch.nn", "05_jax": "jax.numpy", "06_mlx": "mlx.core"}[folder]
