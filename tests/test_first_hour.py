@@ -83,7 +83,12 @@ def test_list_breaks_between_words_on_a_terminal_and_nowhere_in_a_pipe():
     rows = [line for line in piped.splitlines() if line.startswith("paul_graham ")]
     assert len(rows) == 2 and rows[0].endswith("never shipped") and rows[1].endswith("n_samples 3")
     assert all(re.search(r" [\w.]+(,|$)", line) for line in narrow.splitlines() if " n_embd" in line)
-    assert not re.search(r"(n_samples|temperature|learning_rate|max_tokens)\n", narrow)  # a name keeps its value
+
+
+@pytest.mark.parametrize("columns", range(76, 96, 4))
+def test_list_keeps_a_setting_and_its_value_on_one_line(columns):
+    defaults = on_terminal(command(PYTHON, "--list"), columns).stdout.replace("\r", "").partition("Config:\n")[2]
+    assert all(re.search(r"(\d,?|none)$", line) for line in defaults.splitlines())
 
 
 # ---- samples that can only be the same ----
@@ -175,6 +180,8 @@ def test_a_column_is_what_is_trained_on(text, names, tmp_path):
     dataset = datasets.load(str(tmp_path / "towns.csv"), column="name")
     assert (dataset.documents, dataset.column) == ([names, "Roma", "Wien"], "name")
     assert datasets.load(str(tmp_path / "towns.csv"), column="id").documents == ["1", "2", "3", "4"]
+    (tmp_path / "quoted.csv").write_text('"a, b, c";town\n1;Roma\n', encoding="utf-8")  # commas inside a name
+    assert datasets.load(str(tmp_path / "quoted.csv"), column="town").documents == ["Roma"]
     with pytest.raises(UserError, match="no column 'town'; the columns are id, name, country"):
         datasets.load(str(tmp_path / "towns.csv"), column="town")
 
@@ -285,6 +292,11 @@ def zipped(**members):
     return buffer.getvalue()
 
 
+def repacked(archive):
+    with zipfile.ZipFile(io.BytesIO(archive)) as members:
+        return zipped(**{name: members.read(name).decode() for name in reversed(members.namelist())})
+
+
 BOOK = "Head\n\n*** START OF A BOOK ***\n\n" + "One line.\nAnother.\n\n" * 30 + "*** END OF A BOOK ***\n\nFoot"
 TO_REGISTER = {
     "lines": ("Häuser.txt", "Haus\nHütte\nHalle\n" * 18 + "\nHof\n\nHut\nHeim\n", [], ("lines", "discrete", 57)),
@@ -323,6 +335,9 @@ def test_the_table_loads_as_it_is_printed(name, content, flags, expected, tmp_pa
     dataset = datasets.load(entry.name)
     assert (entry.format, dataset.mode, len(dataset.documents)) == expected
     assert (entry.documents, entry.characters) == (len(dataset.documents), sum(map(len, dataset.documents)))
+    if entry.format == "zip":  # packed in another way, it is the same data
+        (tmp_path / "data" / entry.file).write_bytes(repacked(content))
+        assert datasets.load(entry.name) == dataset
     (tmp_path / "data" / entry.file).write_bytes(b"anything else")
     with pytest.raises(RunError, match=r"wrong hash|damaged zip"):
         datasets.load(entry.name)

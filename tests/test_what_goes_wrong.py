@@ -151,7 +151,7 @@ BAD_SCENARIOS = {
     "nan": ("[training]\nlr = nan", ("lr = nan", "above 0")),
     "a list for a number": ("[training]\nlr = [1, 2]", ("lr = [1, 2]", "above 0")),
     "a date for text": ("[sampling]\nprompt = 2024-01-01", ("prompt", "text")),
-    "unknown key of data": ("[data]\nfile = 'x'", ("[data]", "'file'", "dataset and mode")),
+    "unknown key of data": ("[data]\nfile = 'x'", ("[data]", "'file'", "dataset, mode, column")),
     "a number for a dataset": ("[data]\ndataset = 5", ("[data]", "dataset")),
     "unknown mode": ("[data]\nmode = 'essay'", ("[data]", "discrete or stream", "'essay'")),
     "unknown dataset": ("[data]\ndataset = 'namez'", ("'namez'", "Did you mean names?")),
