@@ -186,33 +186,41 @@ def one_step(lesson: Lesson, state: Any, batch: list[list[int]], config: Any) ->
     return Step(weights_before, {"loss": losses[0]}, *lesson.engine.export_state(state))
 
 
-def roundings(step: Step, steps_before: int, config: Any) -> float:
+def roundings(step: Step, steps_before: int, config: Any, float32_schedule: bool = False) -> float:
     """Compare the new weights with Adam's formula in float64, applied to the lesson's own new moments.
 
     Return the largest difference in roundings of float32, 2⁻²⁴ (|weight before| + |update|) for each weight. Another
     lesson's weights would say less: where a gradient is near eps_adam in size, its rounding alone turns m / √v into
     another number, and how it is rounded depends on the processor. The moments have been compared already.
+
+    A schedule in float32 rounds 1 + cos as a number of size 1, whatever is left of it: then that counts too.
     """
     off = []
+    left = schedule(steps_before, config)
     for name, before in step.weights_before.items():
         before, after, m, v = (
             np.float64(rows) for rows in (before, step.weights[name], step.adam_m[name], step.adam_v[name])
         )
         update = adam_update(m, v, steps_before, config)
-        unit = 2.0**-24 * (np.abs(before) + np.abs(update))
+        unit = 2.0**-24 * (np.abs(before) + np.abs(update) * (1 / left if float32_schedule else 1))
         off.append(np.max(np.abs(after - (before - update)) / np.where(unit, unit, 2.0**-149)))
     return largest(off)
 
 
 def adam_update(adam_m: np.ndarray, adam_v: np.ndarray, steps_before: int, config: Any) -> np.ndarray:
     """Return what Adam takes off the weights (Kingma & Ba 2015), given its moments after the step."""
-    learning_rate = config.learning_rate * 0.5 * (1 + math.cos(math.pi * steps_before / config.num_steps))
+    learning_rate = config.learning_rate * schedule(steps_before, config)
     m_hat = adam_m / (1 - config.beta1 ** (steps_before + 1))
     v_hat = adam_v / (1 - config.beta2 ** (steps_before + 1))
     return learning_rate * m_hat / (np.sqrt(v_hat) + config.eps_adam)
 
 
-def compare_one_step(lesson: Lesson, case: str) -> Comparison:
+def schedule(steps_before: int, config: Any) -> float:
+    """Return the part of the learning rate that is left: from 1 down to 0 on half a cosine."""
+    return 0.5 * (1 + math.cos(math.pi * steps_before / config.num_steps))
+
+
+def compare_one_step(lesson: Lesson, case: str, float32_schedule: bool = False) -> Comparison:
     """Give a lesson in float32 the numbers of points along the reference's run, and compare one step from each.
 
     So a mistake shows that only trained weights bring out, or only moments under way, or the end of the schedule; and
@@ -228,7 +236,10 @@ def compare_one_step(lesson: Lesson, case: str) -> Comparison:
         )
         for what in ("loss", "adam_m", "adam_v")
     }
-    off = largest(roundings(step, point.step, config) for step, point in zip(steps, points_of_a_run(), strict=True))
+    off = largest(
+        roundings(step, point.step, config, float32_schedule)
+        for step, point in zip(steps, points_of_a_run(), strict=True)
+    )
     return {
         "loss": (differences["loss"], LOSS),
         "adam_m": (differences["adam_m"], MOMENTS),

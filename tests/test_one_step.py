@@ -7,6 +7,7 @@ small numbers, so after 500 steps 6e-8 has grown to 1e-3. A step from the same p
 import math
 
 import comparisons
+import jax
 import pytest
 from comparisons import ONE_STEP, compare_one_step
 from lessons import FLOAT32_FOLDERS, REFERENCE, each, load
@@ -19,6 +20,18 @@ CASES = pytest.mark.parametrize("case", ONE_STEP)
 def test_one_step_from_points_of_a_run(folder, case, record):
     for what, (difference, bound) in compare_one_step(load(folder), case).items():
         record(f"one step from the same point, {case}, {what}", folder, difference, bound)
+
+
+@CASES
+def test_one_step_of_jax_with_float64_off(case, record):
+    """As every run in float32 has it. The other tests need float64 on, under which JAX computes the schedule in it."""
+    jax.config.update("jax_enable_x64", False)
+    try:
+        comparison = compare_one_step(load("05_jax"), case, float32_schedule=True)
+    finally:
+        jax.config.update("jax_enable_x64", True)
+    for what, (difference, bound) in comparison.items():
+        record(f"one step from the same point, JAX without float64, {case}, {what}", "05_jax", difference, bound)
 
 
 def test_the_points_cover_the_run_and_both_sides_start_from_the_same_numbers():
