@@ -56,7 +56,7 @@ class Profile:
 
 # ONEDNN_MAX_CPU_ISA is set without being checked: nothing that the lessons do calls oneDNN, and so it says nothing.
 PROFILES = {
-    "native": Profile("this environment, as it is"),
+    "native": Profile("what the libraries choose for this processor"),
     "avx2": Profile(
         "kernels for processors with AVX2 and no AVX-512",
         env={
