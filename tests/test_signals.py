@@ -24,6 +24,7 @@ from program import (
     end,
     environment,
     interrupted,
+    on_terminal,
     one_line,
     run,
     started,
@@ -69,9 +70,8 @@ def test_saves_and_resumes_to_the_same_losses(name, tmp_path):
     assert losses(tmp_path / "a") == losses(tmp_path / "b")
 
 
-@contextlib.contextmanager
-def in_a_long_step(tmp_path: Path, rounds: int):
-    """Yield a program whose training has just begun a step in C code, which takes a second for a million rounds."""
+def write_program(tmp_path: Path, step: str) -> None:
+    """Write a folder whose training does `step`, a line of Python, before each step."""
     (tmp_path / "main.py").write_text(
         f"import sys\nsys.path[:0] = [{str(ROOT / 'harness')!r}, {str(ROOT / PYTHON)!r}]\n"
         "from microgpt_harness.start import program\n"
@@ -80,13 +80,18 @@ def in_a_long_step(tmp_path: Path, rounds: int):
         encoding="utf-8",
     )
     (tmp_path / "slow_engine.py").write_text(
-        "import engine, hashlib\nfrom engine import *\n"
+        "import engine, hashlib, signal, time\nfrom engine import *\n"
         "def train_steps(state, batches, config):\n"
-        "    print('a step begins', flush=True)\n"
-        f"    hashlib.pbkdf2_hmac('sha256', b'', b'', {rounds})\n"
+        f"    {step}\n"
         "    return engine.train_steps(state, batches, config)\n",
         encoding="utf-8",
     )
+
+
+@contextlib.contextmanager
+def in_a_long_step(tmp_path: Path, rounds: int):
+    """Yield a program whose training has just begun a step in C code, which takes a second for a million rounds."""
+    write_program(tmp_path, f"print('a step begins', flush=True); hashlib.pbkdf2_hmac('sha256', b'', b'', {rounds})")
     with started(str(tmp_path), "--out", tmp_path / "out", *SHORT) as process:
         wait_for(process, "a step begins")
         yield process, tmp_path / "out" / "names" / tmp_path.name
@@ -101,6 +106,14 @@ def test_second_ctrl_c_does_not_wait_for_the_step(tmp_path):
     check(result, 130)
     one_line(result, "interrupted", "nothing was saved yet")
     assert not list(run_folder.glob("checkpoint*")) and not list(run_folder.glob(".*.tmp"))
+
+
+def test_second_ctrl_c_gives_the_terminal_its_cursor_back(tmp_path):
+    """A bar hides it. Nor is anything drawn after that: the shell's next prompt stands there."""
+    write_program(tmp_path, "[(signal.raise_signal(2), time.sleep(0.5)) for _ in range(2)]; time.sleep(5)")
+    result = on_terminal(command(str(tmp_path), "--out", tmp_path / "out", *SHORT))
+    check(result, 130)
+    assert result.stdout.count("\x1b[?25l") == 1 and result.stdout.endswith("\x1b[?25h")
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
@@ -349,6 +362,20 @@ def test_with_several_datasets_those_that_failed_are_reported(tmp_path):
         wait_for(process, "32,000 documents")
         result = interrupted(process)
     assert any(line.startswith("main.py: none.txt failed: ") for line in result.stderr.splitlines())
+
+
+def test_with_several_datasets_none_begins_after_a_signal(tmp_path):
+    """Nor where the run that was to stop could not be saved: signals are answered no more by then."""
+    (tmp_path / "out" / "names").mkdir(parents=True)
+    write_program(
+        tmp_path,
+        "(signal.raise_signal(15), time.sleep(0.2), __import__('shutil').rmtree('out/names'),"
+        " open('out/names', 'w').close())",
+    )
+    options = ("--out", "out", "--steps", 20, *SHORT)
+    result = run(str(tmp_path), "--dataset", "names", "pokemon", *options, code=1, cwd=tmp_path)
+    assert "names failed: " in result.stderr and "cannot be written" in result.stderr
+    assert "pokemon" not in result.stdout
 
 
 def test_closed_streams_do_not_give_their_numbers_to_files(tmp_path):

@@ -32,6 +32,7 @@ def run_program(program: str, command: Callable[[], int]) -> int:
     prepare_streams()
     code = attempt(program, command)
     lost = flush(sys.stdout)
+    interrupts.wait_for_reader(True)
     if lost and not code:
         code = lost_output(lost, program)
     flush(sys.stderr)  # nobody is left to be told
@@ -45,7 +46,7 @@ def flush(stream: Any) -> OSError | None:
         stream.flush()
         return None
     except OSError as error:
-        interrupts.set_blocking(stream, True)  # others may write into the same pipe
+        interrupts.wait_for_reader(True)  # of this pipe: behind it will be another file
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return error
 
@@ -207,6 +208,8 @@ def train_several(folder: Folder, engine: Engine, args: Namespace, file: ConfigF
                     failures.append((name, str(error), error.exit_code))
                 except MemoryError:
                     failures.append((name, OUT_OF_MEMORY, RunError.exit_code))
+                if interrupts.asked_to_stop:  # and it could not be saved
+                    return RunError.exit_code
             if folders and not args.no_plot:
                 draw_datasets(args, folders)
     finally:  # also when a run was asked to stop

@@ -28,6 +28,7 @@ LAST_SECONDS = 2.0  # how long leaving may take: a full pipe could hold up the l
 program = "main.py"
 duties: "list[Callable[[], str | None]]" = []
 request: "StopRequest | None" = None  # of the run that trains now
+asked_to_stop = False  # a run has stopped for a signal, or tried to: nothing else is to begin
 # Held while something must not be left half done, and for good by whoever makes the process leave.
 staying = _thread.allocate_lock()
 
@@ -56,14 +57,15 @@ def fill_standard_descriptors() -> None:
 
 def give_up_writing(signum: int, frame: object) -> None:
     """What Python calls in the main thread. A run that is to stop waits no longer for a reader who does not read."""
-    if request is not None and sys.stdout is not None and not sys.stdout.isatty():
-        set_blocking(sys.stdout, False)
+    if request is not None:
+        wait_for_reader(False)
 
 
-def set_blocking(stream: object, blocking: bool) -> None:
-    """Make writing to the stream wait while a pipe is full, or fail."""
+def wait_for_reader(wait: bool) -> None:
+    """Make writing to standard output wait while a pipe is full, or fail. Others may have the same pipe after us."""
     try:
-        os.set_blocking(stream.fileno(), blocking)
+        if not sys.stdout.isatty():
+            os.set_blocking(sys.stdout.fileno(), wait)
     except (OSError, ValueError, AttributeError):  # no descriptor behind it; an older Python on Windows
         pass
 
@@ -96,11 +98,12 @@ class StopRequest:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        global request
+        global request, asked_to_stop
         self.leaving.__exit__()
         with staying:
             request = None
         if self.signum:
+            asked_to_stop = True
             ignore()  # it is being obeyed
 
     def take(self, signum: int) -> bool:
@@ -114,6 +117,7 @@ class StopRequest:
     def notice(self) -> None:
         time.sleep(PATIENCE)
         if request is self:
+            end_line(self.signum)
             write_line("finishing this step, then saving; Ctrl-C again leaves at once")
 
 
@@ -153,6 +157,7 @@ def leave(signum: int) -> None:
     done.acquire()
     _thread.start_new_thread(do_duties, (signum, done))
     done.acquire(timeout=LAST_SECONDS)
+    wait_for_reader(True)
     os._exit(128 + signum)
 
 
@@ -163,12 +168,16 @@ def do_duties(signum: int, done: "_thread.LockType") -> None:
             words = duty() or words
         except Exception:  # the others are still to be done
             pass
-    by_hand = NAMES[signum] in BY_HAND
-    if by_hand and sys.stderr is not None and sys.stderr.isatty():
-        write("\n")  # the terminal has written ^C behind what was printed last
-    what = "interrupted" if by_hand else f"ended by {NAMES[signum]}"
+    end_line(signum)
+    what = "interrupted" if NAMES[signum] in BY_HAND else f"ended by {NAMES[signum]}"
     write_line(f"{what}; {words or 'what was saved before is whole'}")
     done.release()
+
+
+def end_line(signum: int) -> None:
+    """A terminal has written ^C behind what was printed last."""
+    if NAMES[signum] in BY_HAND and sys.stderr is not None and sys.stderr.isatty():
+        write("\n")
 
 
 def write_line(message: str) -> None:

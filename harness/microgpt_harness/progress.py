@@ -9,8 +9,11 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Protocol
 
+from .interrupts import on_leaving
+
 LINES = 10  # how many a piped run prints
 WITHOUT_CURSOR = ("dumb", "unknown")  # values of TERM: what stands on such a terminal cannot be written over
+DRAWING_SECONDS = 0.1  # between two drawings of a bar
 SPARE = 2  # columns left free: the ^C that a terminal echoes would make a full line two
 MIN_BAR, MAX_BAR = 5, 30  # columns; with less room than that there is no bar
 SPARKS = "▁▂▃▄▅▆▇█"
@@ -115,7 +118,7 @@ class PlainBar(Bar):
     def update(self, step: int, loss: float, ema: float, val_loss: float | None) -> None:
         self.take(step, loss, ema, val_loss)
         now = time.perf_counter()
-        if now - self.shown < 0.1 and step < self.total:
+        if now - self.shown < DRAWING_SECONDS and step < self.total:
             return
         self.shown = now
         line = self.line(shutil.get_terminal_size().columns - SPARE)
@@ -135,17 +138,27 @@ class PlainBar(Bar):
 
 
 class RichBar(Bar):
-    """A line with a bar in it. rich asks for it ten times a second, however many steps have been taken."""
+    """A line with a bar in it, drawn at most ten times a second, however many steps have been taken."""
 
     def __init__(self, total: int, start: int) -> None:
         from rich.live import Live
 
         super().__init__(total, start)
-        self.live = Live(get_renderable=lambda: self, refresh_per_second=10)
-        self.live.start()
+        # Without rich's own thread, which would go on drawing under the last words of a process that is leaving.
+        self.live = Live(get_renderable=lambda: self, auto_refresh=False)
+        self.leaving = on_leaving(self.show_cursor)  # rich hides it
+        self.leaving.__enter__()
+        self.live.start(refresh=True)
+        self.shown = time.perf_counter()
+
+    def show_cursor(self) -> None:
+        self.live.console.show_cursor(True)
 
     def update(self, step: int, loss: float, ema: float, val_loss: float | None) -> None:
         self.take(step, loss, ema, val_loss)
+        if (now := time.perf_counter()) - self.shown >= DRAWING_SECONDS:
+            self.shown = now
+            self.live.refresh()
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
         from rich.progress_bar import ProgressBar
@@ -162,7 +175,9 @@ class RichBar(Bar):
         yield Text(f" {rest}", no_wrap=True)
 
     def close(self) -> None:
-        self.live.stop()
+        if self.live.is_started:
+            self.live.stop()
+            self.leaving.__exit__()
 
 
 def figures(loss: float, ema: float, val_loss: float | None) -> list[str]:

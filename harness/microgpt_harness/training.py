@@ -25,6 +25,7 @@ from .settings import Settings
 KEPT_SAMPLING = ("top_k", "max_tokens", "repetition_penalty")  # what a checkpoint says of how to draw
 CALL_SECONDS = 0.1  # how long one call of the engine should last: short enough to watch and to interrupt
 MAX_STEPS_PER_CALL = 500
+SIGNAL_SECONDS = 0.1  # how much later a signal may come than what it tells of
 SAVE_SECONDS = 60.0  # the most that a run may lose when its process is killed
 
 
@@ -264,7 +265,8 @@ def show(run: Run, progress: Progress, records: list[dict], request: StopRequest
         for record in records:
             progress.update(record["step"], record["loss"], record["ema"], record.get("val_loss"))
     except OSError as error:
-        if request.signum:  # the terminal is gone with the ssh: all is saved in a moment
+        time.sleep(SIGNAL_SECONDS)  # a dropped ssh takes the terminal away first, and then says so by SIGHUP
+        if request.signum:  # all is saved in a moment
             return
         save(run)
         reason = f"the output cannot be written ({error.strerror})"
