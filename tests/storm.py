@@ -1,8 +1,9 @@
 """Signals at random moments, and whether a run survives them: `uv run --directory tests python storm.py --help`.
 
-Each trial starts a run, sends it one signal at a moment drawn evenly from the whole time such a run takes (the first
-instruction of main.py to the end of the process; a few in the last fifth, where sampling and drawing are), looks at
-what it left, goes on with --resume, and compares every loss with those of a run that nobody disturbed.
+Each trial starts a run, sends it one signal at a random moment, looks at what it left, goes on with --resume, and
+compares every loss with those of a run that nobody disturbed. Every other moment is drawn from the whole time such a
+run takes, from the first instruction of main.py to the end of the process. Importing a framework may be most of that:
+the moments between are drawn from the time after the first step.
 
 A trial fails on: a traceback; an exit code but 0, 128 + n, or -9 after SIGKILL; a checkpoint that cannot be loaded;
 temporary files left by anything but SIGKILL; a record missing, twice, or different in any bit after --resume.
@@ -36,7 +37,7 @@ def hook(event, args, seen=[]):
         print("main.py begins", file=sys.stderr, flush=True)
 sys.addaudithook(hook)
 """
-BEGINS = "main.py begins\n"
+BEGINS, TRAINS = "main.py begins\n", "loss "  # what is printed first when main.py, and when training, begins
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,16 @@ class Trial:
     number: int
     folder: str
     name: str  # of the signal
-    moment: float  # seconds from main.py's first instruction
+    after: str  # BEGINS or TRAINS
+    moment: float  # seconds from then
+
+
+@dataclass(frozen=True)
+class Known:
+    """A run that nobody disturbs: its losses, and how long it goes on after main.py and after training have begun."""
+
+    losses: list[tuple[int, float]]
+    seconds: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -58,53 +68,71 @@ def arguments(folder: str, out: Path) -> tuple[object, ...]:
     return ("--out", out, "--steps", STEPS[folder[:2]], *OPTIONS)
 
 
-def start(folder: str, out: Path, marker: Path, *more: str) -> subprocess.Popen:
-    """Start a run and return when main.py's first instruction is about to be executed."""
-    process = subprocess.Popen(
-        command(folder, *arguments(folder, out), *more),
-        env=environment(PYTHONPATH=str(marker)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-    )
-    line = process.stderr.readline()
-    if line != BEGINS:
-        raise RuntimeError(line + process.stderr.read())
-    return process
+class Run:
+    """A run whose outputs go into files beside its folder, so that no pipe fills and all can be read at any time."""
+
+    def __init__(self, folder: str, out: Path, marker: Path, *more: str) -> None:
+        self.paths = [out.with_suffix(suffix) for suffix in (".stdout", ".stderr")]
+        out.parent.mkdir(parents=True, exist_ok=True)
+        stdout, stderr = (path.open("w") for path in self.paths)
+        with stdout, stderr:
+            self.process = subprocess.Popen(
+                command(folder, *arguments(folder, out), *more),
+                env=environment(PYTHONPATH=str(marker)),
+                stdout=stdout,
+                stderr=stderr,
+            )
+
+    def outputs(self) -> tuple[str, str]:
+        stdout, stderr = (path.read_text(encoding="utf-8") for path in self.paths)
+        return stdout, stderr.removeprefix(BEGINS)
+
+    def wait_for(self, words: str) -> None:
+        """Return when it has printed the words, or has ended."""
+        while self.process.poll() is None and not any(words in path.read_text("utf-8") for path in self.paths):
+            time.sleep(0.001)
+
+    def end(self) -> int:
+        """Wait for its end and return its exit code."""
+        return self.process.wait(timeout=DEADLINE)
 
 
-def undisturbed(folder: str, work: Path) -> tuple[float, list[tuple[int, float]]]:
-    """Return the seconds that a run takes and its losses. The second run counts: the first may have had to compile."""
+def undisturbed(folder: str, work: Path) -> Known:
+    """Watch a run that nobody disturbs. The second one counts: the first may have had to compile."""
     for _ in range(2):
         out = work / folder / "undisturbed"
         shutil.rmtree(out, ignore_errors=True)
-        process = start(folder, out, work)
-        began = time.perf_counter()
-        _, errors = process.communicate(timeout=DEADLINE)
-        seconds = time.perf_counter() - began
-        assert process.returncode == 0, errors
-    return seconds, losses(out / "names" / folder)
+        run = Run(folder, out, work)
+        began = {}
+        for words in (BEGINS, TRAINS):
+            run.wait_for(words)
+            began[words] = time.perf_counter()
+        code = run.end()
+        ended = time.perf_counter()
+        assert code == 0, run.outputs()
+    return Known(losses(out / "names" / folder), {words: ended - moment for words, moment in began.items()})
 
 
 def losses(run_folder: Path) -> list[tuple[int, float]]:
     return [(record["step"], record["loss"]) for record in metrics.read(run_folder)]
 
 
-def disturb(trial: Trial, expected: list[tuple[int, float]], work: Path) -> Outcome:
+def disturb(trial: Trial, known: Known, work: Path) -> Outcome:
     """Run one trial in a folder of its own."""
     out = work / trial.folder / str(trial.number)
-    process = start(trial.folder, out, work)
+    run = Run(trial.folder, out, work)
+    run.wait_for(trial.after)
     time.sleep(trial.moment)
-    process.send_signal(getattr(signal, trial.name))
-    stdout, stderr = process.communicate(timeout=DEADLINE)
+    run.process.send_signal(getattr(signal, trial.name))
+    code = run.end()
+    stdout, stderr = run.outputs()
     run_folder = out / "names" / trial.folder
-    phase = phase_of(stdout, stderr, process.returncode)
-    faults = [*faults_of_process(trial, process.returncode, stdout, stderr), *faults_of_files(trial, run_folder)]
+    faults = [*faults_of_process(trial, code, stdout, stderr), *faults_of_files(trial, run_folder)]
     if not faults:
-        faults = faults_of_resumed(trial, run_folder, expected, work, out)
+        faults = faults_of_resumed(trial, run_folder, known.losses, work, out)
     if not faults:
         shutil.rmtree(out, ignore_errors=True)
-    return Outcome(trial, phase, tuple(faults))
+    return Outcome(trial, phase_of(stdout, stderr, code), tuple(faults))
 
 
 def phase_of(stdout: str, stderr: str, code: int) -> str:
@@ -147,10 +175,11 @@ def faults_of_files(trial: Trial, run_folder: Path) -> list[str]:
 
 def faults_of_resumed(trial: Trial, run_folder: Path, expected: list, work: Path, out: Path) -> list[str]:
     saved = any(run_folder.glob("checkpoint.*"))
-    process = start(trial.folder, out, work, *(["--resume"] if saved else []))
-    _, stderr = process.communicate(timeout=DEADLINE)
-    if process.returncode or stderr:
-        return [f"resumed: exit code {process.returncode}, {stderr!r}"]
+    run = Run(trial.folder, out, work, *(["--resume"] if saved else []))
+    code = run.end()
+    _, stderr = run.outputs()
+    if code or stderr:
+        return [f"resumed: exit code {code}, {stderr!r}"]
     found = losses(run_folder)
     if [step for step, _ in found] != [step for step, _ in expected]:
         return [f"records: {len(found)} in place of {len(expected)}, or not in order"]
@@ -159,17 +188,17 @@ def faults_of_resumed(trial: Trial, run_folder: Path, expected: list, work: Path
     return []
 
 
-def draw_trials(args: argparse.Namespace, seconds: dict[str, float]) -> list[Trial]:
-    """Every folder has its share of each signal; moments spread evenly, but for those that are concentrated."""
+def draw_trials(args: argparse.Namespace, known: dict[str, Known]) -> list[Trial]:
+    """Every folder has its share of each signal, and half of them after its training has begun."""
     generator = random.Random(args.seed)
     amounts = {"SIGKILL": args.kill, "SIGTERM": args.term, "SIGHUP": args.hup, "SIGINT": args.int}
     trials = []
     for name, amount in amounts.items():
         for i in range(amount):
             folder = args.folders[i % len(args.folders)]
-            low, high = args.between
-            share = low + (high - low) * generator.random()
-            trials.append(Trial(len(trials), folder, name, share * seconds[folder]))
+            after = (BEGINS, TRAINS)[i // len(args.folders) % 2]
+            moment = generator.uniform(*args.between) * known[folder].seconds[after]
+            trials.append(Trial(len(trials), folder, name, after, moment))
     generator.shuffle(trials)
     return trials
 
@@ -196,7 +225,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seed", type=int, default=1)
     made.add_argument("--jobs", type=int, default=2, help="processes at a time")
     made.add_argument(
-        "--between", type=float, nargs=2, default=(0, 1.05), metavar=("A", "B"), help="parts of a run's duration"
+        "--between", type=float, nargs=2, default=(0, 1.05), metavar=("A", "B"), help="moments, as parts of that time"
     )
     return made
 
@@ -207,16 +236,16 @@ def main() -> int:
     work = Path(tempfile.mkdtemp(prefix="storm-"))
     (work / "sitecustomize.py").write_text(MARKER, encoding="utf-8")
     known = {folder: undisturbed(folder, work) for folder in args.folders}
-    trials = draw_trials(args, {folder: seconds for folder, (seconds, _) in known.items()})
+    trials = draw_trials(args, known)
     outcomes = []
     with ThreadPoolExecutor(args.jobs) as pool:
-        for outcome in pool.map(lambda trial: disturb(trial, known[trial.folder][1], work), trials):
+        for outcome in pool.map(lambda trial: disturb(trial, known[trial.folder], work), trials):
             outcomes.append(outcome)
             for fault in outcome.faults:
-                print(
-                    f"{outcome.trial}: {fault} (kept: {work / outcome.trial.folder / str(outcome.trial.number)})",
-                    flush=True,
-                )
+                kept = work / outcome.trial.folder / str(outcome.trial.number)
+                print(f"{outcome.trial}: {fault} (kept: {kept})", flush=True)
+            if len(outcomes) % 20 == 0:
+                print(f"{len(outcomes)} of {len(trials)} signals", flush=True)
     failures = sum(bool(outcome.faults) for outcome in outcomes)
     print(table(outcomes))
     print(f"{len(outcomes)} signals, {failures} failures, seed {args.seed}")
