@@ -198,7 +198,8 @@ def hostile_scenario(folder: Path, rng: Random, seeds: Path) -> Case:
 
 
 def hostile_dataset(folder: Path, rng: Random, seeds: Path) -> Case:
-    name = rng.choice(("data.txt", "data.csv", "\x1b[2J.txt", "caf\udce9.txt"))
+    no_text = "caf\udce9.txt" if sys.platform == "linux" else "caf\xe9.txt"  # macOS allows no such name
+    name = rng.choice(("data.txt", "data.csv", "\x1b[2J.txt", no_text))
     text = TEXT if not name.endswith("csv") else "name,kind\n" + "".join(f'{line},"x"\n' for line in TEXT.split())
     (folder / name).write_bytes(mutated(text.encode(), rng))
     (folder / "mode.toml").write_text(f'[data]\nmode = "{rng.choice(("discrete", "stream"))}"\n')
@@ -338,7 +339,12 @@ def run_apart(case: Case) -> tuple[int, str, str, int]:
         for stream in (out, err):
             stream.seek(0)
             said.append(stream.read().decode("utf-8", "backslashreplace"))
-    return (process.returncode, *said, usage.ru_maxrss * 1024)
+    return (process.returncode, *said, peak_of(usage))
+
+
+def peak_of(usage: resource.struct_rusage) -> int:
+    """Return the peak of memory in bytes, which macOS counts in and others in KiB."""
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def faults(code: int, out: str, err: str) -> list[str]:
@@ -374,7 +380,7 @@ def try_case(number: int, options: argparse.Namespace, seeds: Path) -> tuple[str
         os.environ["MICROGPT_MIRROR"], os.environ["MICROGPT_CACHE"] = str(folder / "mirror"), str(folder / "cache")
         datasets.REGISTRY = case.registry or datasets.DATA / "datasets.toml"
         before = outside(Path(place))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # of the cases before this one
+        peak = peak_of(resource.getrusage(resource.RUSAGE_SELF))  # of the cases before this one
         began, code, out, err, memory = time.monotonic(), -1, "", "", 0
         apart = case.registry is None and number // len(KINDS) % options.apart == 0
         try:
@@ -383,7 +389,7 @@ def try_case(number: int, options: argparse.Namespace, seeds: Path) -> tuple[str
             else:
                 with within(SECONDS):
                     code, out, err = run_here(case)
-                memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+                memory = peak_of(resource.getrusage(resource.RUSAGE_SELF))
             found = faults(code, out, err)
         except BaseException:
             found, err = ["an exception"], traceback.format_exc()
@@ -414,7 +420,7 @@ def work(numbers: range, options: argparse.Namespace, seeds: Path, results: mult
     for number in numbers:
         results.put((number, "began", 0, "", "", []))
         results.put((number, *try_case(number, options, seeds)))
-    results.put((numbers[-1], "peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "", "", []))
+    results.put((numbers[-1], "peak", peak_of(resource.getrusage(resource.RUSAGE_SELF)), "", "", []))
 
 
 def main() -> int:
