@@ -93,8 +93,12 @@ class Run:
             time.sleep(0.001)
 
     def end(self) -> int:
-        """Wait for its end and return its exit code."""
-        return self.process.wait(timeout=DEADLINE)
+        """Wait for its end and return its exit code. One that does not end is killed, which its exit code says."""
+        try:
+            return self.process.wait(timeout=DEADLINE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
 
 
 def undisturbed(folder: str, work: Path) -> Known:
