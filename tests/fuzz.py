@@ -33,7 +33,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
-from microgpt_harness import checkpoint, cli, compare, datasets
+from microgpt_harness import checkpoint, cli, compare, datasets, interrupts
 from microgpt_harness.contract import Folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -307,7 +307,8 @@ def run_here(case: Case) -> tuple[int, str, str]:
     streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="replace") for _ in range(2)]
     program = (lambda: cli.dispatch(FOLDER, case.command)) if case.program == "main.py" else compare_here(case)
     with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
-        code = cli.attempt(case.program, program)
+        interrupts.program = case.program
+        code = cli.attempt(program)
     for stream in streams:
         stream.flush()
     return (code, *(stream.buffer.getvalue().decode("utf-8") for stream in streams))

@@ -371,9 +371,9 @@ def test_a_dataset_that_leads_elsewhere_writes_nothing(tmp_path, capsys, monkeyp
         shutil.copytree(out / "names" / folder, tmp_path / "w" / folder)
     monkeypatch.chdir(tmp_path / "w")
     args = tool.parser().parse_args(["compare", "--out", str(out), "--dataset", named.format(tmp_path)])
-    assert cli.attempt("microgpt", lambda: compare.command(args)) == 2
+    assert cli.attempt(lambda: compare.command(args)) == 2
     said = capsys.readouterr()
-    assert said.out == "" and one_line(said.err).startswith("microgpt: ")
+    assert said.out == "" and one_line(said.err)
     assert ": a folder; name the dataset" in said.err or not os.path.isdir(args.dataset)  # noqa: PTH112
     assert not list(tmp_path.rglob("*.png"))
 
@@ -579,7 +579,7 @@ class FakeRunner:
 
 def suite_run(capsys, out: Path, runner: suite.Runner, *flags: object) -> tuple[int, str, str]:
     args = tool.parser().parse_args(["bench", "--out", str(out), *map(str, flags)])
-    code = cli.attempt("microgpt", lambda: suite.command(args, runner))
+    code = cli.attempt(lambda: suite.command(args, runner))
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 
@@ -667,7 +667,7 @@ def test_suite_leaves_out_a_folder_that_cannot_be_prepared(tmp_path, capsys):
 
     code, output, progress = suite_run(capsys, tmp_path, Lame(), "--folders", "05", "06", "--sizes", 16)
     assert code == 1 and JAX in output and MLX not in output
-    assert "microgpt: 06_mlx is left out: no wheel for this platform" in progress
+    assert "06_mlx is left out: no wheel for this platform" in progress
 
 
 @pytest.mark.parametrize("content", ["", "[1]", '[{"case": {}}]', "{", "[" * 5000])

@@ -24,17 +24,17 @@ OUT_OF_MEMORY = "out of memory; use a smaller model (--n-embd, --n-layer, --bloc
 
 def main(folder: Folder, argv: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1 a run that failed, 2 wrong input, 128 + n stopped by signal n."""
-    return run_program("main.py", lambda: dispatch(folder, sys.argv[1:] if argv is None else argv))
+    return run_program(lambda: dispatch(folder, sys.argv[1:] if argv is None else argv))
 
 
-def run_program(program: str, command: Callable[[], int]) -> int:
-    """Run a command of this program and return its exit code; whatever goes wrong becomes one line and a code."""
+def run_program(command: Callable[[], int]) -> int:
+    """Run a command and return its exit code; whatever goes wrong becomes one line and a code."""
     prepare_streams()
-    code = attempt(program, command)
+    code = attempt(command)
     lost = flush(sys.stdout)
     interrupts.wait_for_reader(True)
     if lost and not code:
-        code = lost_output(lost, program)
+        code = lost_output(lost)
     flush(sys.stderr)  # nobody is left to be told
     interrupts.ignore()
     return code
@@ -51,10 +51,10 @@ def flush(stream: Any) -> OSError | None:
         return error
 
 
-def lost_output(error: OSError, program: str) -> int:
+def lost_output(error: OSError) -> int:
     """Say why nobody takes our output any more. A reader who has gone, as `head` does, needs no telling."""
     if not isinstance(error, BrokenPipeError):
-        say(f"the output could not be written: {error}; make room, or send it elsewhere", program)
+        say(f"the output could not be written: {error.strerror or error}; make room, or send it elsewhere")
     return 1
 
 
@@ -66,26 +66,26 @@ def prepare_streams() -> None:
         getattr(sys, name).reconfigure(encoding="utf-8", errors="replace")
 
 
-def attempt(program: str, command: Callable[[], int]) -> int:
+def attempt(command: Callable[[], int]) -> int:
     try:
         return command()
     except SystemExit as error:  # --help, and a run that was asked to stop
         return error.code or 0
     except (UserError, RunError) as error:
-        say(str(error), program)
+        say(str(error))
         return error.exit_code
     except MemoryError:
-        say(OUT_OF_MEMORY, program)
+        say(OUT_OF_MEMORY)
         return 1
     except OSError as error:
         if error.filename is None:  # of standard output
-            return lost_output(error, program)
-        say(f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}", program)
+            return lost_output(error)
+        say(f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}")
         return UserError.exit_code
     except Exception as error:
         if os.environ.get("MICROGPT_DEBUG"):
             raise
-        say(f"unexpected {type(error).__name__}: {error}; set MICROGPT_DEBUG=1 to see where", program)
+        say(f"unexpected {type(error).__name__}: {error}; set MICROGPT_DEBUG=1 to see where")
         return 1
 
 
@@ -487,12 +487,12 @@ def sample_command(folder: Folder, args: Namespace) -> int:
     engine = load_engine(folder, args)
     layers = [args.values, sampling_values(file), saved_settings(folder, saved, path)]
     settings = resolve(layers, engine.CONFIG, folder.dtypes)
-    state = make_state(engine, settings, saved.params)
     rng = Random(settings.config.seed)
     if "seed" not in args.values:
         rng.setstate(saved.rng_state)  # so that it prints what the run printed at its end
-    sampler = Sampler(engine, state, engine.Tokenizer(saved.chars), saved.dataset["mode"], settings, rng)
     with memory_errors(engine):
+        state = make_state(engine, settings, saved.params)
+        sampler = Sampler(engine, state, engine.Tokenizer(saved.chars), saved.dataset["mode"], settings, rng)
         print_samples(args, sampler)
     return 0
 

@@ -6,6 +6,8 @@ import re
 import sys
 from pathlib import Path
 
+from . import interrupts
+
 # What commands a terminal (C0, DEL, C1), breaks a line (U+2028, U+2029), turns around the order in which text is read
 # (Unicode's twelve bidirectional controls: Boucher & Anderson 2021, "Trojan Source"), or is no character (surrogates).
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -24,10 +26,10 @@ def printable(text: str, keep: str = "") -> str:
     return UNPRINTABLE.sub(escaped, text)
 
 
-def say(message: str, program: str = "main.py") -> None:
+def say(message: str) -> None:
     """Print one line on standard error. If nobody can read it, the exit code says enough."""
     with contextlib.suppress(OSError):
-        print(f"{program}: " + printable(" ".join(message.split())), file=sys.stderr, flush=True)
+        print(f"{interrupts.program}: " + printable(" ".join(message.split())), file=sys.stderr, flush=True)
 
 
 def shown(path: Path) -> str:

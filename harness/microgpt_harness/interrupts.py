@@ -25,7 +25,7 @@ SAME_PRESS = 0.1  # seconds: `uv run` and `timeout` may hand one Ctrl-C on twice
 PATIENCE = 0.7  # seconds before somebody who waits is told what for
 LAST_SECONDS = 2.0  # how long leaving may take: a full pipe could hold up the last line for ever
 
-program = "main.py"
+program = "main.py"  # in whose name everything is said, here and by console.say
 duties: "list[Callable[[], str | None]]" = []
 request: "StopRequest | None" = None  # of the run that trains now
 asked_to_stop = False  # a run has stopped for a signal, or tried to: nothing else is to begin
@@ -34,7 +34,7 @@ staying = _thread.allocate_lock()
 
 
 def catch(name: str = "main.py") -> None:
-    """From now on answer signals in this program's name. One that was inherited as ignored (nohup) stays ignored."""
+    """From now on answer signals in the name of `name`. One that was inherited as ignored (nohup) stays ignored."""
     global program
     program = name
     fill_standard_descriptors()

@@ -26,9 +26,7 @@ def command(args: Namespace) -> int:
     entry = describe(args, read(args.source))
     print(as_toml(entry))
     copy = "" if entry.url else f", copy {args.source} to {shown(datasets.DATA / entry.file)}"
-    say(
-        f"paste this at the end of {shown(datasets.REGISTRY)}{copy}, then train with --dataset {entry.name}", "microgpt"
-    )
+    say(f"paste this at the end of {shown(datasets.REGISTRY)}{copy}, then train with --dataset {entry.name}")
     return 0
 
 
@@ -40,7 +38,7 @@ def read(source: str) -> bytes:
             raise UserError(f"{source}: no such file in {Path.cwd()}; give its whole path")
         return datasets.read_own(path)
     try:
-        return download(source, lambda message: say(message, "microgpt"))
+        return download(source, say)
     except Unavailable as error:
         raise RunError(str(error)) from error
 

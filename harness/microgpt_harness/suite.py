@@ -243,7 +243,7 @@ def all_cases(args: Namespace, runner: Runner) -> tuple[dict[Case, bool], bool]:
         try:
             backends = runner.backends(folder)
         except RunError as error:
-            say(f"{folder} is left out: {error}", "microgpt")
+            say(f"{folder} is left out: {error}")
             lost = True
             continue
         for backend in backends:

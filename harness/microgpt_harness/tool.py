@@ -16,7 +16,7 @@ LIMIT = 120.0  # seconds
 
 
 def main() -> int:
-    return run_program("microgpt", lambda: dispatch(sys.argv[1:]))
+    return run_program(lambda: dispatch(sys.argv[1:]))
 
 
 def dispatch(argv: list[str]) -> int:
