@@ -287,6 +287,17 @@ def test_leaves_while_foreign_code_does_not_come_back(tmp_path):
         one_line(interrupted(process), "interrupted", "what was saved before is whole")
 
 
+def test_leaves_without_memory_for_another_thread(tmp_path):
+    script = (
+        "import _thread, time\nfrom microgpt_harness import interrupts\ninterrupts.catch()\n"
+        'def no_thread(function, arguments):\n    raise RuntimeError("can\'t start new thread")\n'
+        "_thread.start_new_thread = no_thread\nprint('ready', flush=True)\ntime.sleep(100)\n"
+    )
+    with running(script) as process:
+        wait_for(process, "ready")
+        one_line(interrupted(process), "interrupted")
+
+
 def test_file_that_is_being_written_leaves_no_trace(tmp_path):
     script = (
         "from microgpt_harness import interrupts\ninterrupts.catch()\n"

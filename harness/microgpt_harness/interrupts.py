@@ -111,7 +111,7 @@ class StopRequest:
         if self.signum:
             return NAMES[signum] not in BY_HAND or time.monotonic() - self.at < SAME_PRESS
         self.signum, self.at = signum, time.monotonic()
-        _thread.start_new_thread(self.notice, ())
+        beside(self.notice)
         return True
 
     def notice(self) -> None:
@@ -155,10 +155,18 @@ def leave(signum: int) -> None:
     """End the process, with its duties done but for one that hangs."""
     done = _thread.allocate_lock()
     done.acquire()
-    _thread.start_new_thread(do_duties, (signum, done))
+    beside(do_duties, signum, done)
     done.acquire(timeout=LAST_SECONDS)
     wait_for_reader(True)
     os._exit(128 + signum)
+
+
+def beside(function: "Callable[..., None]", *arguments: object) -> None:
+    """Call a function in a thread of its own, or here where there is no memory for one."""
+    try:
+        _thread.start_new_thread(function, arguments)
+    except (RuntimeError, MemoryError):
+        function(*arguments)
 
 
 def do_duties(signum: int, done: "_thread.LockType") -> None:

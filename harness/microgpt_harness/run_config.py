@@ -54,16 +54,16 @@ def wrong_entry(content: Any) -> str | None:
         return "its content"
     for name, kind in TYPES.items():
         if name in content and not is_a(kind, content[name]):
-            return name
+            return f"its {name}"
     for name, allowed in CHOICES.items():
         if name in content and content[name] not in allowed:
-            return name
+            return f"its {name}"
     for name, value in content.get("config", {}).items():
         if name not in CONFIG_FIELDS:
             return "an unknown name in config"
         kind, smallest, largest = CONFIG_FIELDS[name]
         if not is_a(kind, value) or not smallest <= value <= largest:
-            return f"config's {name}"
+            return f"its config's {name}"
     return None
 
 
