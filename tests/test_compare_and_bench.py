@@ -283,11 +283,12 @@ def test_settings_that_no_flag_can_set(tmp_path, capsys, change, says):
     assert code == 0 and "main.py" not in line and not any(each.startswith("  uv run") for each in lines)
 
 
-def test_other_data_can_be_changed_by_no_flag(tmp_path, capsys):
+@pytest.mark.parametrize(("name", "value"), [("vocab_size", 28), ("documents", 7), ("mode", "stream")])
+def test_other_data_can_be_changed_by_no_flag(tmp_path, capsys, name, value):
     write_run(tmp_path, REFERENCE, falling())
-    change_config(write_run(tmp_path, JAX, falling()), vocab_size=28)
+    change_config(write_run(tmp_path, JAX, falling()), **{name: value})
     code, lines = compared(capsys, tmp_path)
-    assert code == 0 and line_with(lines, "vocab_size 28", "no flag changes that", "the same data")
+    assert code == 0 and line_with(lines, f"{name} {value}", "no flag changes that", "the same data")
 
 
 def test_another_column_of_the_same_file(tmp_path, capsys):

@@ -180,8 +180,9 @@ def test_a_column_is_what_is_trained_on(text, names, tmp_path):
     dataset = datasets.load(str(tmp_path / "towns.csv"), column="name")
     assert (dataset.documents, dataset.column) == ([names, "Roma", "Wien"], "name")
     assert datasets.load(str(tmp_path / "towns.csv"), column="id").documents == ["1", "2", "3", "4"]
-    (tmp_path / "quoted.csv").write_text('"a, b, c";town\n1;Roma\n', encoding="utf-8")  # commas inside a name
-    assert datasets.load(str(tmp_path / "quoted.csv"), column="town").documents == ["Roma"]
+    # commas inside a name, and a value on two lines
+    (tmp_path / "quoted.csv").write_text('"a, b, c";town\n1;" New\nYork "\n', encoding="utf-8")
+    assert datasets.load(str(tmp_path / "quoted.csv"), column="town").documents == ["New York"]
     with pytest.raises(UserError, match="no column 'town'; the columns are id, name, country"):
         datasets.load(str(tmp_path / "towns.csv"), column="town")
 
