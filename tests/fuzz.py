@@ -35,13 +35,12 @@ from random import Random
 
 from microgpt_harness import checkpoint, cli, compare, datasets, interrupts
 from microgpt_harness.contract import Folder
+from program import HARMFUL, ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 NUMPY = ROOT / "02_numpy_manual_backprop"
 FOLDER = Folder(NUMPY, dtypes=("float64", "float32"))
 SECONDS, MAX_MEMORY = 20, 2**30
 CHUNK = 200  # cases in one process
-CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 SMALL = (
     *("--steps", "2", "--n-samples", "1", "--max-tokens", "3", "--n-layer", "1", "--n-embd", "4", "--n-head", "2"),
     *("--block-size", "4", "--batch-size", "1", "--val-docs", "2", "--val-every", "1", "--no-plot"),
@@ -352,7 +351,7 @@ def faults(code: int, out: str, err: str) -> list[str]:
     lines = err.splitlines()
     conditions = {
         f"exit code {code}": code not in (0, 1, 2),
-        "a control character": bool(CONTROL.search(out + err)),
+        "a control character": bool(HARMFUL.search(out + err)),
         "a traceback": "Traceback" in out + err or "unexpected " in err,
         "no line that says why": code != 0 and not (lines or out),
         "more than lines of its own": not all(line.startswith(("main.py: ", "microgpt: ")) for line in lines),

@@ -21,6 +21,9 @@ DEADLINE = 120  # seconds: far more than anything here takes on a busy machine
 GIVEN_MIRROR = os.environ.get("MICROGPT_MIRROR")
 MIRROR = GIVEN_MIRROR or str(ROOT.parent / "shared" / "datasets")
 
+# What commands a terminal, or turns the order of its text around. Newlines and tabs do not.
+HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
 NO_TERMINAL = "this system has no terminals that a program could play"
 
 # Under `nohup` or as a script's background job we were told to ignore a signal. We still do, but with a handler: the

@@ -1,7 +1,6 @@
 """What comes from outside reaches the terminal as text, never as a command to it."""
 
 import os
-import re
 import sys
 from dataclasses import replace
 
@@ -10,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from microgpt_harness import checkpoint
 from microgpt_harness.console import printable, shown
-from program import NUMPY, PYTHON, fails, run
+from program import HARMFUL, NUMPY, PYTHON, fails, run
 
 EVIL = "\x1b]0;title\x07\x1b[2J\x9b31m\x7f\u202e"  # a window's title, a cleared screen, red, DEL, right to left
-HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows allows no control character in a file's name")
 
 
