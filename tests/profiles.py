@@ -308,9 +308,13 @@ def figures_table(outcomes: dict[str, Outcome]) -> str:
         worst = {name: figures[what]["worst"] for name, figures in ran.items() if what in figures}
         name = max(worst, key=lambda name: worst[name])
         margin = bound / worst[name] if worst[name] else float("inf")
-        shown = [f"{worst[name]:.1e}" if name in worst else "" for name in ran]
-        rows.append([what, f"{bound:.0e}", *shown, f"{margin:.1f}" if margin < 10 else f"{margin:,.0f}", name])
+        shown = [in_digits(worst[name]) if name in worst else "" for name in ran]
+        rows.append([what, in_digits(bound), *shown, f"{margin:.1f}" if margin < 10 else f"{margin:,.0f}", name])
     return "\nworst figure of each bound\n" + table([["", "bound", *ran, "margin", "least in"], *rows])
+
+
+def in_digits(figure: float) -> str:
+    return f"{figure:.1f}" if figure >= 0.1 else f"{figure:.1e}"
 
 
 def table(rows: list[list[str]]) -> str:
