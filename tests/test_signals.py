@@ -89,16 +89,17 @@ def write_program(tmp_path: Path, step: str) -> None:
 
 
 @contextlib.contextmanager
-def in_a_long_step(tmp_path: Path, rounds: int):
-    """Yield a program whose training has just begun a step in C code, which takes a second for a million rounds."""
-    write_program(tmp_path, f"print('a step begins', flush=True); hashlib.pbkdf2_hmac('sha256', b'', b'', {rounds})")
+def in_a_long_step(tmp_path: Path, step: str):
+    """Yield a program whose training has just begun this step."""
+    write_program(tmp_path, f"print('a step begins', flush=True); {step}")
     with started(str(tmp_path), "--out", tmp_path / "out", *SHORT) as process:
         wait_for(process, "a step begins")
         yield process, tmp_path / "out" / "names" / tmp_path.name
 
 
 def test_second_ctrl_c_does_not_wait_for_the_step(tmp_path):
-    with in_a_long_step(tmp_path, rounds=2**31 - 1) as (process, run_folder):
+    in_c_code = f"hashlib.pbkdf2_hmac('sha256', b'', b'', {2**31 - 1})"  # which comes back to Python after minutes
+    with in_a_long_step(tmp_path, in_c_code) as (process, run_folder):
         process.send_signal(signal.SIGINT)
         assert "finishing this step" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
@@ -119,7 +120,7 @@ def test_second_ctrl_c_gives_the_terminal_its_cursor_back(tmp_path):
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_the_same_signal_again_is_no_order_to_hurry(name, tmp_path):
     """A whole process group is told, and `uv run` hands on to its child what it was told itself."""
-    with in_a_long_step(tmp_path, rounds=3_000_000) as (process, run_folder):
+    with in_a_long_step(tmp_path, "time.sleep(3)") as (process, run_folder):
         process.send_signal(getattr(signal, name))
         assert "finishing this step" in process.stderr.readline()
         process.send_signal(getattr(signal, name))
@@ -312,6 +313,22 @@ def test_file_that_is_being_written_leaves_no_trace(tmp_path):
         one_line(interrupted(process), "interrupted")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_text(encoding="utf-8") == "as it was"
+
+
+def test_file_that_is_just_being_opened_leaves_no_trace(tmp_path):
+    """On a slow disk, say, and while something else that is to be done before leaving takes its time."""
+    script = (
+        "from microgpt_harness import interrupts\ninterrupts.catch()\n"
+        "from microgpt_harness.files import replacing\nfrom pathlib import Path\nimport time\n"
+        "class SlowPath(type(Path())):\n    def open(self, *args, **kwargs):\n"
+        "        print('opening', flush=True)\n        time.sleep(0.5)\n        return super().open(*args, **kwargs)\n"
+        f"with interrupts.on_leaving(lambda: time.sleep(1)), replacing(SlowPath({str(tmp_path / 'file')!r})) as file:\n"
+        "    time.sleep(100)\n"
+    )
+    with running(script) as process:
+        wait_for(process, "opening")
+        one_line(interrupted(process), "interrupted")
+    assert not list(tmp_path.iterdir())
 
 
 def test_measurements_end_with_the_process_that_they_run_in(tmp_path):

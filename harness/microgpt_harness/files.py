@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .errors import RunError
-from .interrupts import on_leaving
+from .interrupts import on_leaving, staying
 
 STALE_SECONDS = 60  # a temporary file untouched for this long belongs to a process that was killed
 WINDOWS = os.name == "nt"
@@ -76,9 +76,12 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     remove_stale_temporaries(path)
     # os.urandom, because the random module's generator is part of the run.
     temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
-    with on_leaving(lambda: temporary.unlink(missing_ok=True)):
+    with contextlib.ExitStack() as ending:
+        with staying:  # a signal finds no file, or one that is known to be removed
+            ending.enter_context(on_leaving(lambda: temporary.unlink(missing_ok=True)))
+            file = temporary.open("xb")
         try:
-            with temporary.open("xb") as file:
+            with file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
