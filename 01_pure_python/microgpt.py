@@ -22,6 +22,10 @@ def load_docs(path: Path, rng: random.Random) -> list[str]:
     return docs
 
 
+HERE = Path(__file__).parent if "__file__" in globals() else Path()  # a notebook has no __file__
+NAMES = HERE.resolve().parent / "data" / "names.txt"
+
+
 # %% Tokenizer
 class Tokenizer:
     """Every distinct character is a token. One more, BOS, stands at both ends of a document."""
@@ -265,7 +269,7 @@ def generate(state, bos, rng, config):
 def main():
     gc.disable()  # a Value refers to older ones only: there are no cycles for the collector to look for
     rng = random.Random(CONFIG.seed)  # one generator: order of documents, weights, then samples
-    docs = load_docs(Path(__file__).resolve().parent.parent / "data" / "names.txt", rng)
+    docs = load_docs(NAMES, rng)
     tokenizer = Tokenizer(docs)
     state = State(init_params(CONFIG, tokenizer.vocab_size, rng))
     for step in range(CONFIG.num_steps):

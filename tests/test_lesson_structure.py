@@ -97,11 +97,6 @@ def test_activations_have_the_same_names(folder):
     assert names >= ACTIVATIONS - fused
 
 
-@every_lesson
-def test_a_lesson_stays_short(folder):
-    assert sum(bool(line.strip()) for line in source(folder).splitlines()) <= 220
-
-
 # Imports
 def imported(path: Path, at_import_only: bool = False) -> set[str]:
     """Return the top-level names of the modules that a file imports; a relative import counts as its own package."""
