@@ -4,9 +4,7 @@ import gc
 import math
 
 import microgpt
-from microgpt import CONFIG, State, Tokenizer, init_params, loss_fn, train_step
-
-__all__ = ["CONFIG", "Tokenizer", "evaluate", "export_state", "init_params", "make_state", "next_logits", "train_steps"]
+from microgpt import State, backward, loss_fn, train_step
 
 
 def make_state(config, params, adam_m=None, adam_v=None, step=0, dtype="float64", device="auto"):
@@ -57,3 +55,20 @@ def evaluate(state, batch, config):
 def next_logits(state, tokens, config):
     logits = or_nan(lambda: [logit.data for logit in microgpt.gpt(state.params, tokens, config)[-1]])
     return logits if isinstance(logits, list) else [logits] * len(state.params["lm_head"])
+
+
+def logits(state, batch, config):
+    return [[[v.data for v in row] for row in microgpt.gpt(state.params, doc[:-1], config)] for doc in batch]
+
+
+def loss_and_grads(state, batch, config):
+    n_tokens = sum(len(doc) - 1 for doc in batch)
+    batch_loss = 0.0
+    for doc in batch:
+        loss = loss_fn(state.params, doc, n_tokens, config)
+        backward(loss)
+        batch_loss += loss.data
+    grads = {name: [[w.grad for w in row] for row in rows] for name, rows in state.params.items()}
+    for w in state.weights:
+        w.grad = 0.0  # as a step expects them
+    return batch_loss, grads

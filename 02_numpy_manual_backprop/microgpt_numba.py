@@ -17,9 +17,6 @@ from itertools import chain
 
 import numba
 import numpy as np
-from microgpt import CONFIG, Tokenizer, init_params
-
-__all__ = ["CONFIG", "Tokenizer", "evaluate", "export_state", "init_params", "make_state", "next_logits", "train_steps"]
 
 # contract: a * b + c may become one instruction, rounded once. error_model: dividing by 0 gives inf or nan, like NumPy.
 OPTIONS = {"fastmath": {"contract"}, "error_model": "numpy"}
@@ -420,3 +417,18 @@ def evaluate(state, batch, config):
 def next_logits(state, tokens, config):
     call_run(state, [[[*tokens, 0]]], config, learn=False)  # 0: the loss wants a target, we want the logits
     return state.saved.logits[len(tokens) - 1].tolist()
+
+
+def logits(state, batch, config):
+    rows = []
+    for doc in batch:
+        call_run(state, [[doc]], config, learn=False)
+        rows.append(state.saved.logits[: len(doc) - 1].copy())
+    return rows
+
+
+def loss_and_grads(state, batch, config):
+    """Take a step from a copy of the state: it leaves the gradients behind, as they were before clipping."""
+    copied = make_state(config, *export_state(state), step=state.step, dtype=state.weights.dtype)
+    _, (loss,) = train_steps(copied, [batch], config)
+    return loss, named(copied.grads)

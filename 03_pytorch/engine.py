@@ -1,9 +1,7 @@
 """This folder's lesson behind the names that the harness calls (harness/microgpt_harness/contract.py)."""
 
 import torch
-from microgpt import CONFIG, State, Tokenizer, init_params, loss_fn, train_step
-
-__all__ = ["CONFIG", "Tokenizer", "evaluate", "export_state", "init_params", "make_state", "next_logits", "train_steps"]
+from microgpt import State, loss_fn, train_step
 
 OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # on the CPU, on a GPU
 
@@ -58,3 +56,18 @@ def evaluate(state, batch, config):
 def next_logits(state, tokens, config):
     tokens = torch.tensor(tokens, device=state.model.lm_head.weight.device)
     return state.model(tokens)[-1].tolist()
+
+
+@torch.inference_mode()
+def logits(state, batch, config):
+    device = state.model.lm_head.weight.device
+    return [numpy(state.model(torch.tensor(doc[:-1], device=device))) for doc in batch]
+
+
+def loss_and_grads(state, batch, config):
+    n_tokens = sum(len(doc) - 1 for doc in batch)
+    loss = sum(loss_fn(state.model, doc, n_tokens) for doc in batch)
+    loss.backward()
+    grads = {name: numpy(weight.grad) for name, weight in state.model.matrices().items()}
+    state.model.zero_grad()  # as a step expects it
+    return loss.item(), grads

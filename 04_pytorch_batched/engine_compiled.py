@@ -5,9 +5,9 @@ It takes a minute before the first step, so it is for models large enough, and r
 
 import engine
 import torch
-from engine import CONFIG, Tokenizer, export_state, init_params, train_steps
+from engine import export_state, loss_and_grads, train_steps
 
-__all__ = ["CONFIG", "Tokenizer", "evaluate", "export_state", "init_params", "make_state", "next_logits", "train_steps"]
+__all__ = ["evaluate", "export_state", "logits", "loss_and_grads", "make_state", "next_logits", "train_steps"]
 
 OUT_OF_MEMORY = engine.OUT_OF_MEMORY
 
@@ -20,4 +20,5 @@ def make_state(*args, **kwargs):
 
 # Without gradients it would all be compiled once more.
 evaluate = torch.compiler.set_stance("force_eager")(engine.evaluate)
+logits = torch.compiler.set_stance("force_eager")(engine.logits)
 next_logits = torch.compiler.set_stance("force_eager")(engine.next_logits)

@@ -8,9 +8,7 @@ import jax
 import jax.numpy as jnp
 import microgpt
 import numpy as np
-from microgpt import CONFIG, PADDING, State, Tokenizer, init_params, init_state, loss_fn, pad, train_step
-
-__all__ = ["CONFIG", "Tokenizer", "evaluate", "export_state", "init_params", "make_state", "next_logits", "train_steps"]
+from microgpt import PADDING, State, init_state, loss_fn, pad, train_step
 
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory")
 
@@ -87,3 +85,17 @@ def next_logits(state, tokens, config):
     padded = np.full(length, PADDING, dtype=np.int32)
     padded[: len(tokens)] = tokens
     return microgpt.next_logits(state.params, padded, len(tokens), config).tolist()
+
+
+compiled_logits = jax.jit(jax.vmap(microgpt.gpt, in_axes=(None, 0, None)), static_argnums=2)
+compiled_loss_and_grads = jax.jit(microgpt.loss_and_grads, static_argnames="config")
+
+
+def logits(state, batch, config):
+    padded = compiled_logits(state.params, pad(batch, config)[:, :-1], config)  # (B, block_size, V)
+    return [rows[: len(doc) - 1] for rows, doc in zip(np.array(padded), batch)]
+
+
+def loss_and_grads(state, batch, config):
+    loss, grads = compiled_loss_and_grads(state.params, pad(batch, config), config)
+    return loss.item(), {name: np.array(grad) for name, grad in grads.items()}

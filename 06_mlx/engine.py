@@ -2,11 +2,10 @@
 
 import os
 
+import microgpt
 import mlx.core as mx
 import numpy as np
-from microgpt import CONFIG, State, Tokenizer, gpt, init_params, loss_fn, train_step, unflatten
-
-__all__ = ["CONFIG", "Tokenizer", "evaluate", "export_state", "init_params", "make_state", "next_logits", "train_steps"]
+from microgpt import State, gpt, loss_fn, pad, train_step, unflatten
 
 OUT_OF_MEMORY = ("allocate",)
 
@@ -54,3 +53,14 @@ def evaluate(state, batch, config):
 
 def next_logits(state, tokens, config):
     return gpt(unflatten(state.weights, state.stacked), mx.array([tokens]), config)[-1].tolist()
+
+
+def logits(state, batch, config):
+    tokens, _, _ = pad(batch, state.weights.dtype)
+    padded = gpt(unflatten(state.weights, state.stacked), tokens, config).reshape(*tokens.shape, -1)  # (B, T, V)
+    return [rows[: len(doc) - 1] for rows, doc in zip(np.array(padded), batch)]
+
+
+def loss_and_grads(state, batch, config):
+    loss, grads = microgpt.loss_and_grads(state.weights, batch, state.stacked, config)
+    return loss.item(), {name: np.array(grad) for name, grad in unflatten(grads, state.shapes).items()}

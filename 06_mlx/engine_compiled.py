@@ -8,10 +8,10 @@ import shutil
 
 import engine
 import mlx.core as mx
-from engine import CONFIG, Tokenizer, evaluate, export_state, init_params, next_logits
+from engine import evaluate, export_state, logits, loss_and_grads, next_logits
 from microgpt import adam_step, cross_entropy, gpt, pad, unflatten
 
-__all__ = ["CONFIG", "Tokenizer", "evaluate", "export_state", "init_params", "make_state", "next_logits", "train_steps"]
+__all__ = ["evaluate", "export_state", "logits", "loss_and_grads", "make_state", "next_logits", "train_steps"]
 
 OUT_OF_MEMORY = engine.OUT_OF_MEMORY
 

@@ -9,7 +9,6 @@ import platform
 import random
 import re
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -61,7 +60,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Lesson:
-    """A folder's two modules, and how its framework is asked for what the contract does not ask for."""
+    """A folder's two modules, asked for NumPy arrays."""
 
     folder: str
     microgpt: ModuleType
@@ -73,11 +72,12 @@ class Lesson:
 
     def logits(self, state: Any, batch: list[list[int]], config: Any) -> list[np.ndarray]:
         """Return each document's logits, (T, V), T being its length without the last token."""
-        return LOGITS[self.folder](self.microgpt, state, batch, config)
+        return [np.asarray(rows) for rows in self.engine.logits(state, batch, config)]
 
     def loss_and_grads(self, state: Any, batch: list[list[int]], config: Any) -> tuple[float, dict[str, np.ndarray]]:
         """Return the batch's loss and its derivative by every weight, by name, in the weight's layout (out, in)."""
-        return LOSS_AND_GRADS[self.folder](self.microgpt, state, batch, config)
+        loss, grads = self.engine.loss_and_grads(state, batch, config)
+        return loss, {name: np.asarray(rows) for name, rows in grads.items()}
 
     def samples(self, state: Any, tokenizer: Any, rng: random.Random, config: Any, count: int = 20) -> list[str]:
         generate = self.microgpt.generate
@@ -115,7 +115,9 @@ def load_beside(path: Path, microgpt: ModuleType) -> ModuleType:
     before = sys.modules.get("microgpt")
     sys.modules["microgpt"] = microgpt
     try:
-        return execute(path, path.read_text(encoding="utf-8"), f"engine_{path.parent.name}")
+        engine = execute(path, path.read_text(encoding="utf-8"), f"engine_{path.parent.name}")
+        engine.lesson = microgpt
+        return engine
     finally:
         del sys.modules["microgpt"]
         if before is not None:
@@ -127,108 +129,3 @@ def execute(path: Path, source: str, name: str) -> ModuleType:
     module.__file__ = str(path)
     exec(compile(source, str(path), "exec"), module.__dict__)
     return module
-
-
-# Asking: only how a framework is called differs here. What is computed is the lesson's.
-def python_logits(microgpt, state, batch, config):
-    return [np.array([[v.data for v in row] for row in microgpt.gpt(state.params, doc[:-1], config)]) for doc in batch]
-
-
-def python_loss_and_grads(microgpt, state, batch, config):
-    total = 0.0
-    for weight in state.weights:
-        weight.grad = 0.0
-    for doc in batch:
-        loss = microgpt.loss_fn(state.params, doc, count_predictions(batch), config)
-        microgpt.backward(loss)
-        total += loss.data
-    return total, {name: np.array([[w.grad for w in row] for row in rows]) for name, rows in state.params.items()}
-
-
-def numpy_logits(microgpt, state, batch, config):
-    return [microgpt.gpt(state.params, doc[:-1], config)[0] for doc in batch]
-
-
-def numpy_loss_and_grads(microgpt, state, batch, config):
-    total = 0.0
-    state.gradients[:] = 0
-    for doc in batch:
-        loss, saved = microgpt.loss_fn(state.params, doc, count_predictions(batch), config)
-        microgpt.backward(saved, state.params, state.grads, config)
-        total += loss
-    return total, {name: grad.copy() for name, grad in state.grads.items()}
-
-
-def torch_logits(microgpt, state, batch, config):
-    return [state.model(microgpt.torch.tensor(doc[:-1])).detach().numpy() for doc in batch]
-
-
-def torch_loss_and_grads(microgpt, state, batch, config):
-    losses = [microgpt.loss_fn(state.model, doc, count_predictions(batch)) for doc in batch]
-    return torch_backward(state, sum(losses))
-
-
-def batched_logits(microgpt, state, batch, config):
-    tokens = microgpt.pad([doc[:-1] for doc in batch], 0, "cpu")
-    return without_padding(state.model(tokens).detach().numpy(), batch)
-
-
-def batched_loss_and_grads(microgpt, state, batch, config):
-    return torch_backward(state, microgpt.loss_fn(state.model, batch))
-
-
-def torch_backward(state, loss):
-    state.model.zero_grad()
-    loss.backward()
-    return loss.item(), {name: weight.grad.numpy().copy() for name, weight in state.model.matrices().items()}
-
-
-def jax_logits(microgpt, state, batch, config):
-    over_documents = compiled(jax.vmap(microgpt.gpt, in_axes=(None, 0, None)))
-    return without_padding(over_documents(state.params, microgpt.pad(batch, config)[:, :-1], config), batch)
-
-
-def jax_loss_and_grads(microgpt, state, batch, config):
-    loss, grads = compiled(microgpt.loss_and_grads)(state.params, microgpt.pad(batch, config), config)
-    return loss.item(), {name: np.array(grad) for name, grad in grads.items()}
-
-
-def compiled(function):
-    return jax.jit(function, static_argnums=2)  # (params, batch, config): the lesson compiles both too, inside a step
-
-
-def mlx_logits(microgpt, state, batch, config):
-    tokens, _, _ = microgpt.pad(batch, state.weights.dtype)
-    logits = microgpt.gpt(microgpt.unflatten(state.weights, state.stacked), tokens, config)
-    return without_padding(np.array(logits).reshape(*tokens.shape, -1), batch)
-
-
-def mlx_loss_and_grads(microgpt, state, batch, config):
-    loss, grads = microgpt.loss_and_grads(state.weights, batch, state.stacked, config)
-    return loss.item(), {name: np.array(grad) for name, grad in microgpt.unflatten(grads, state.shapes).items()}
-
-
-def count_predictions(batch):
-    return sum(len(doc) - 1 for doc in batch)
-
-
-def without_padding(logits, batch):
-    return [row[: len(doc) - 1] for row, doc in zip(np.array(logits), batch, strict=True)]
-
-
-LOGITS: dict[str, Callable] = {
-    "01_pure_python": python_logits,
-    "02_numpy_manual_backprop": numpy_logits,
-    "03_pytorch": torch_logits,
-    "04_pytorch_batched": batched_logits,
-    "05_jax": jax_logits,
-    "06_mlx": mlx_logits,
-}
-LOSS_AND_GRADS: dict[str, Callable] = {
-    "01_pure_python": python_loss_and_grads,
-    "02_numpy_manual_backprop": numpy_loss_and_grads,
-    "03_pytorch": torch_loss_and_grads,
-    "04_pytorch_batched": batched_loss_and_grads,
-    "05_jax": jax_loss_and_grads,
-    "06_mlx": mlx_loss_and_grads,
-}

@@ -109,7 +109,7 @@ def test_the_same_losses_and_weights_in_float64(folder, record, batch_size):
 def run(lesson: Lesson, config):
     """Return the losses of STEPS steps and the weights after them."""
     tokenizer = comparisons.start_on_names().tokenizer
-    params = lesson.engine.init_params(config, tokenizer.vocab_size, random.Random(config.seed))
+    params = lesson.microgpt.init_params(config, tokenizer.vocab_size, random.Random(config.seed))
     batches = [comparisons.batch_of_names(step, config.batch_size) for step in range(STEPS)]
     state, losses = lesson.engine.train_steps(lesson.make_state(config, params, "float64"), batches, config)
     return losses, lesson.engine.export_state(state)[0]

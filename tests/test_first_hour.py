@@ -39,7 +39,7 @@ QUICK = ("--no-plot", "--val-every", 0)
 
 @pytest.mark.parametrize("folder", each(FOLDERS))
 def test_defaults_read_from_the_source_are_the_lessons_own(folder):
-    assert lesson_defaults(ROOT / folder / "microgpt.py") == dataclasses.asdict(load(folder).engine.CONFIG)
+    assert lesson_defaults(ROOT / folder / "microgpt.py") == dataclasses.asdict(load(folder).microgpt.CONFIG)
 
 
 def test_a_lesson_somebody_is_at_work_on_has_no_defaults(tmp_path):

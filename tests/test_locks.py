@@ -123,7 +123,7 @@ def test_a_run_whose_folder_is_deleted(tmp_path, taken):
     folder = tmp_path / "run"
     path = folder / "checkpoint.json"
     engine = load(NUMPY).engine
-    settings = resolve([{"num_steps": 6, "n_embd": 4}], engine.CONFIG, ("float64",))
+    settings = resolve([{"num_steps": 6, "n_embd": 4}], engine.lesson.CONFIG, ("float64",))
     with FolderLock(folder) as lock, FolderLock(folder) as other:
         lock.take()
         a_run = training.start(engine, settings, datasets.load("names"), folder, path)

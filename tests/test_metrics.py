@@ -22,7 +22,7 @@ RECORD_BYTES = 300  # what a step would take that was kept as a dict
 def test_memory_does_not_grow_with_the_steps(tmp_path):
     """Held is what does not depend on the steps: the weights, the data, a call of the engine."""
     engine = load(NUMPY).engine
-    settings = resolve([{"num_steps": 4 * STEPS, "n_embd": 4, "val_every": 50}], engine.CONFIG, ("float64",))
+    settings = resolve([{"num_steps": 4 * STEPS, "n_embd": 4, "val_every": 50}], engine.lesson.CONFIG, ("float64",))
     run = training.start(engine, settings, datasets.load("names"), tmp_path, tmp_path / "checkpoint.json")
     writer = metrics.Writer(tmp_path, [])
     training.train(run, writer, Silent(), stop_at=STEPS)  # for the caches and the length of the calls

@@ -25,29 +25,18 @@ FOLLOWS_FOR_500_STEPS = 1e-9
 DTYPES = pytest.mark.parametrize("dtype", ["float64", "float32"])
 
 
-class Backend(Lesson):
-    """The backend where the comparisons expect a lesson. It has no generate(): the harness samples by next_logits."""
-
-    def logits(self, state, batch, config):
-        prefixes = [[doc[:n] for n in range(1, len(doc))] for doc in batch]
-        return [np.array([self.engine.next_logits(state, p, config) for p in of_document]) for of_document in prefixes]
-
-    def loss_and_grads(self, state, batch, config):
-        _, losses = self.engine.train_steps(state, [batch], config)  # a step leaves its gradients behind
-        return losses[0], {name: view.copy() for name, view in self.engine.named(state.grads).items()}
-
-
 @cache
-def backend() -> Backend:
+def backend() -> Lesson:
     with beside_its_lesson() as microgpt:
         spec = importlib.util.spec_from_file_location("microgpt_numba", PATH)
         module = importlib.util.module_from_spec(spec)
         sys.modules["microgpt_numba"] = module  # where pickle, by which Numba keeps what it compiled, looks for it
         spec.loader.exec_module(module)
-    return Backend(REFERENCE, microgpt, module)
+        module.lesson = microgpt
+    return Lesson(REFERENCE, microgpt, module)
 
 
-def uncompiled(*edits: tuple[str, str]) -> Backend:
+def uncompiled(*edits: tuple[str, str]) -> Lesson:
     """Load the backend as plain Python, every occurrence of the edits' old text replaced by the new."""
     source = PATH.read_text(encoding="utf-8")
     for old, new in edits:
@@ -60,7 +49,7 @@ def uncompiled(*edits: tuple[str, str]) -> Backend:
             exec(compile(source, "<mutant>", "exec"), module.__dict__)
     finally:
         numba.config.DISABLE_JIT = before
-    return Backend(REFERENCE, microgpt, module)
+    return Lesson(REFERENCE, microgpt, module)
 
 
 @contextmanager
@@ -171,10 +160,10 @@ def trained(engine, dtype="float64", **changes):
 
 
 def run_on_names(engine, **changes):
-    config, rng = replace(engine.CONFIG, **changes), random.Random(42)
+    config, rng = replace(engine.lesson.CONFIG, **changes), random.Random(42)
     docs = load(REFERENCE).microgpt.load_docs(ROOT / "data" / "names.txt", rng)
-    tokenizer = engine.Tokenizer(docs)
-    params = engine.init_params(config, tokenizer.vocab_size, rng)
+    tokenizer = engine.lesson.Tokenizer(docs)
+    params = engine.lesson.init_params(config, tokenizer.vocab_size, rng)
     tokens = [tokenizer.encode(doc)[: config.block_size + 1] for doc in docs[: config.num_steps * config.batch_size]]
     batches = [tokens[i : i + config.batch_size] for i in range(0, len(tokens), config.batch_size)]
     return config, tokenizer, batches, params, rng

@@ -42,7 +42,7 @@ def begin(folder: str, path: Path, saved: checkpoint.Checkpoint | None = None, *
     engine = load(folder).engine
     unless_saved = saved.config if saved else {"num_steps": STEPS}
     layers = [values, unless_saved, {"device": "cpu", "dtype": "float64", "val_every": 0}]
-    settings = resolve(layers, engine.CONFIG, ("float64", "float32"))
+    settings = resolve(layers, engine.lesson.CONFIG, ("float64", "float32"))
     if saved is None:
         return training.start(engine, settings, names(), path.parent, path)
     return training.resume(engine, settings, names(), path.parent, path, saved)

@@ -60,6 +60,18 @@ def test_evaluate_is_the_loss_and_changes_nothing(folder, dtype):
 
 
 @DTYPES
+def test_asking_for_gradients_leaves_none_behind(folder, dtype):
+    """A step adds to the gradients that it finds: it is the same after somebody has asked for them."""
+    lesson = load(folder)
+    config, batch = comparisons.config_of(lesson), comparisons.batch_of(lesson)
+    asked, fresh = (comparisons.state_at_point(lesson, dtype) for _ in range(2))
+    lesson.logits(asked, batch, config)
+    lesson.loss_and_grads(asked, batch, config)
+    ends = [lesson.engine.train_steps(state, [batch], config)[0] for state in (asked, fresh)]
+    assert_same_bits(*map(lesson.engine.export_state, ends))
+
+
+@DTYPES
 def test_next_logits_is_the_last_row_of_the_logits(folder, dtype):
     lesson = load(folder)
     config, batch = comparisons.config_of(lesson), comparisons.batch_of(lesson)

@@ -103,7 +103,9 @@ def measure(folder: Folder, args: Namespace) -> dict[str, Any]:
 def start(folder: Folder, args: Namespace, engine: Engine) -> training.Run:
     """Begin a run that writes nothing."""
     dataset = datasets.load(datasets.resolve(args.dataset or "names"), column=args.column, progress=say)
-    settings = resolve([args.values, dataset_values(dataset.defaults, dataset.name)], engine.CONFIG, folder.dtypes)
+    settings = resolve(
+        [args.values, dataset_values(dataset.defaults, dataset.name)], engine.lesson.CONFIG, folder.dtypes
+    )
     return training.start(engine, settings, dataset, Path(), Path(folder.checkpoint))
 
 

@@ -326,7 +326,9 @@ def begin(
     checkpoint_path = run_folder / folder.checkpoint
     given = [args.values, file.values]
     if saved is None:
-        settings = resolve([*given, dataset_values(dataset.defaults, dataset.name)], engine.CONFIG, folder.dtypes)
+        settings = resolve(
+            [*given, dataset_values(dataset.defaults, dataset.name)], engine.lesson.CONFIG, folder.dtypes
+        )
         return training.start(engine, settings, dataset, run_folder, checkpoint_path)
     source = args.checkpoint or checkpoint_path
     settings = resumed_settings(folder, engine, given, dataset, saved, source)
@@ -359,7 +361,7 @@ def resumed_settings(
     if difference:
         raise UserError(f"{source} does not fit: {difference}; leave the flag out, or train anew without --resume")
     layers = [*given, saved_settings(folder, saved, source), dataset_values(dataset.defaults, dataset.name)]
-    return resolve(layers, engine.CONFIG, folder.dtypes)
+    return resolve(layers, engine.lesson.CONFIG, folder.dtypes)
 
 
 def kept_records(args: Namespace, run: Any) -> Iterable[dict]:
@@ -486,13 +488,13 @@ def sample_command(folder: Folder, args: Namespace) -> int:
     saved = load_checkpoint(path, f"train first: {training_command(args, name)}")
     engine = load_engine(folder, args)
     layers = [args.values, sampling_values(file), saved_settings(folder, saved, path)]
-    settings = resolve(layers, engine.CONFIG, folder.dtypes)
+    settings = resolve(layers, engine.lesson.CONFIG, folder.dtypes)
     rng = Random(settings.config.seed)
     if "seed" not in args.values:
         rng.setstate(saved.rng_state)  # so that it prints what the run printed at its end
     with memory_errors(engine):
         state = make_state(engine, settings, saved.params)
-        sampler = Sampler(engine, state, engine.Tokenizer(saved.chars), saved.dataset["mode"], settings, rng)
+        sampler = Sampler(engine, state, engine.lesson.Tokenizer(saved.chars), saved.dataset["mode"], settings, rng)
         print_samples(args, sampler)
     return 0
 

@@ -16,15 +16,21 @@ Tensors = dict[str, Rows]
 Document = list[int]
 
 
-class Engine(Protocol):
-    """One lesson, as the harness sees it. `State` is whatever the framework keeps its weights in."""
+class Lesson(Protocol):
+    """What the harness takes from a folder's microgpt.py itself, where it is the same text in all of them."""
 
     CONFIG: Any  # the lesson's own defaults: an instance of its Config
+    Tokenizer: Callable[[list[str]], Any]
+    init_params: Callable[[Any, int, Random], Tensors]
+
+
+class Engine(Protocol):
+    """One lesson at work, as the harness sees it. `State` is whatever the framework keeps its weights in."""
+
+    lesson: Lesson  # the folder's microgpt.py: whoever loads an engine sets this, no engine.py has to
     # Where there is no memory left, a function raises MemoryError, or RuntimeError in one of these words.
     # A folder whose framework raises nothing but MemoryError need not have them.
     OUT_OF_MEMORY: tuple[str, ...]
-    Tokenizer: Callable[[list[str]], Any]
-    init_params: Callable[[Any, int, Random], Tensors]
 
     def make_state(
         self,
@@ -55,6 +61,15 @@ class Engine(Protocol):
 
     def next_logits(self, state: Any, tokens: Document, config: Any) -> list[float]:
         """Return the V scores of what comes after 1 to block_size tokens. A compiler may run when it has doubled."""
+
+    def logits(self, state: Any, batch: list[Document], config: Any) -> list[Rows]:
+        """Return each document's scores, (T, V), one row after each token but the last, and change nothing."""
+
+    def loss_and_grads(self, state: Any, batch: list[Document], config: Any) -> tuple[float, Tensors]:
+        """Return the mean loss over the batch's tokens and its derivative by every weight, by name, (out, in).
+
+        The gradients are those before clipping. Nothing is changed.
+        """
 
 
 @dataclass(frozen=True)

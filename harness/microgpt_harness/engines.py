@@ -20,7 +20,9 @@ def load_engine(folder: Folder, args: Namespace) -> Engine:
     try:
         if folder.checkpoint.endswith(".safetensors"):
             importlib.import_module("safetensors")  # known to be missing now, and not when the run is to be saved
-        return importlib.import_module(module)
+        engine = importlib.import_module(module)
+        engine.lesson = importlib.import_module("microgpt")
+        return engine
     except ModuleNotFoundError as error:
         raise UserError(missing_module(folder, args, error.name or "")) from error
     except (ImportError, OSError, MemoryError) as error:  # most often for want of memory

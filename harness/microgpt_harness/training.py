@@ -62,9 +62,9 @@ class Run:
 def start(engine: Engine, settings: Settings, dataset: Dataset, folder: Path, checkpoint_path: Path) -> Run:
     """Begin a run: one generator decides the order of documents, then the weights, then, at the end, the samples."""
     rng = Random(settings.config.seed)
-    data = prepare(dataset, engine.Tokenizer, settings.config.block_size, rng)
+    data = prepare(dataset, engine.lesson.Tokenizer, settings.config.block_size, rng)
     check_size(settings.config, data.tokenizer.vocab_size, checkpoint_path)
-    params = engine.init_params(settings.config, data.tokenizer.vocab_size, rng)
+    params = engine.lesson.init_params(settings.config, data.tokenizer.vocab_size, rng)
     state = make_state(engine, settings, params)
     return Run(engine, settings, data, folder, checkpoint_path, rng, state)
 
@@ -77,7 +77,7 @@ def resume(
     Raises UserError if the checkpoint was trained on other data.
     """
     rng = Random(settings.config.seed)
-    data = prepare(dataset, engine.Tokenizer, settings.config.block_size, rng)
+    data = prepare(dataset, engine.lesson.Tokenizer, settings.config.block_size, rng)
     if data.tokenizer.chars != saved.chars or saved.dataset.get("sha256") != data.sha256:
         raise UserError(
             f"the checkpoint was trained on {other_data(saved.dataset, dataset)}, or train anew without --resume"
