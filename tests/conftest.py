@@ -32,19 +32,27 @@ class Measured:
 
 
 @pytest.fixture
-def record():
+def record(request):
     """Return a function that notes a figure for the table at the end, and fails where it is above its bound.
 
     record("one step, loss", "05_jax", 2e-7, bound=2e-6). What fails is noted too: on a new processor it is what one
-    wants to see.
+    wants to see. The notes travel with the test's report, because several processes run the tests.
     """
 
     def note(what: str, who: str, figure: float | str, bound: float | None = None) -> None:
-        measured = MEASURED.setdefault(what, Measured())
-        measured.figures[who], measured.bound = figure, bound
+        plain = figure if isinstance(figure, str) else float(figure)
+        request.node.user_properties.append(("measured", (what, who, plain, bound)))
         assert bound is None or figure <= bound, f"{who}: {what}: {figure:.1e}, allowed is {bound:.0e}"
 
     return note
+
+
+def pytest_runtest_logreport(report):
+    if report.when != "call":
+        return
+    for what, who, figure, bound in (values for name, values in report.user_properties if name == "measured"):
+        measured = MEASURED.setdefault(what, Measured())
+        measured.figures[who], measured.bound = figure, bound
 
 
 @pytest.hookimpl(wrapper=True)
@@ -75,8 +83,8 @@ def pytest_addoption(parser):
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    bounded = {what: measured for what, measured in MEASURED.items() if measured.bound is not None}
-    others = {what: measured for what, measured in MEASURED.items() if measured.bound is None}
+    bounded = {what: of for what, of in sorted(MEASURED.items()) if of.bound is not None}
+    others = {what: of for what, of in sorted(MEASURED.items()) if of.bound is None}
     if bounded:
         terminalreporter.section("worst figure of each bound")
         width = max(map(len, bounded))

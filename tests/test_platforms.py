@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 # What Windows does not have is taken away, once all that may rightly use it on this system has been imported.
 FRAMEWORKS = "import hypothesis, jax, matplotlib.pyplot, numba, numpy, rich.progress, safetensors, torch"
 AS_ON_WINDOWS = """
-import os, pkgutil, pytest, signal, sys
+import jupytext, nbclient, os, pkgutil, pytest, signal, sys
 from importlib import import_module
 import microgpt_harness
 for module in pkgutil.walk_packages(microgpt_harness.__path__, "microgpt_harness."):
@@ -36,7 +36,7 @@ sys.exit(pytest.main(sys.argv[1:]))
 
 
 def as_on_windows(code: str, *args: object) -> tuple[int, str]:
-    command = [sys.executable, "-c", code, "-W", "ignore", *map(str, args)]
+    command = [sys.executable, "-c", code, "-W", "ignore", "-n", "0", *map(str, args)]  # other processes have it all
     done = subprocess.run(command, cwd=HERE, capture_output=True, encoding="utf-8", timeout=600)
     return done.returncode, done.stdout + done.stderr
 
