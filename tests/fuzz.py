@@ -11,6 +11,7 @@ memory and 20 seconds. It needs an operating system that can fork.
 
 import argparse
 import contextlib
+import functools
 import hashlib
 import io
 import json
@@ -33,8 +34,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
-from microgpt_harness import checkpoint, cli, compare, datasets, interrupts
+from microgpt_harness import cli
 from microgpt_harness.contract import Folder
+from microgpt_harness.data import datasets
+from microgpt_harness.program import outcome
+from microgpt_harness.run import checkpoint
+from microgpt_harness.system import interrupts
+from microgpt_harness.tools import command_line, compare
 from program import HARMFUL, ROOT
 
 NUMPY = ROOT / "02_numpy_manual_backprop"
@@ -304,24 +310,18 @@ def within(seconds: int) -> Iterator[None]:
 def run_here(case: Case) -> tuple[int, str, str]:
     """Run the command in this process. Return its exit code and what it printed."""
     streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="replace") for _ in range(2)]
-    program = (lambda: cli.dispatch(FOLDER, case.command)) if case.program == "main.py" else compare_here(case)
+    program = functools.partial(cli.dispatch, FOLDER) if case.program == "main.py" else command_line.dispatch
     with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
         interrupts.program = case.program
-        code = cli.attempt(program)
+        code = outcome.attempt(lambda: program(case.command))
     for stream in streams:
         stream.flush()
     return (code, *(stream.buffer.getvalue().decode("utf-8") for stream in streams))
 
 
-def compare_here(case: Case) -> Callable[[], int]:
-    from microgpt_harness import tool
-
-    return lambda: tool.dispatch(case.command)
-
-
 def run_apart(case: Case) -> tuple[int, str, str, int]:
     """Run the command as people do. Return the peak of its memory too, in bytes."""
-    script = [str(NUMPY / "main.py")] if case.program == "main.py" else ["-m", "microgpt_harness.tool"]
+    script = [str(NUMPY / "main.py")] if case.program == "main.py" else ["-m", "microgpt_harness"]
     command = [sys.executable, *script, *(os.fsencode(word) for word in case.command)]
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         process = subprocess.Popen(

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from microgpt_harness import datasets, downloads
-from microgpt_harness.errors import RunError
+from microgpt_harness.data import datasets, downloads
+from microgpt_harness.system.errors import RunError
 
 SILENCE, SECONDS = 0.5, 1.0  # downloads.TIMEOUT and MAX_SECONDS, as long as we are here
 MARGIN = 2.0  # seconds a busy machine may add

@@ -22,8 +22,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from microgpt_harness import checkpoint, metrics
-from microgpt_harness.errors import UserError
+from microgpt_harness.run import checkpoint, metrics
+from microgpt_harness.system.errors import UserError
 from program import DEADLINE, ROOT, command, environment
 
 STEPS = {"01": 20, "02": 800, "03": 200, "04": 150, "05": 2000, "06": 200}  # about a second of training each

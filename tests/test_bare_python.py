@@ -9,7 +9,8 @@ import venv
 from pathlib import Path
 
 import pytest
-from microgpt_harness import metrics, start
+from microgpt_harness import start
+from microgpt_harness.run import metrics
 from program import NUMPY, PYTHON, ROOT, Result, check, command, environment, on_terminal, one_line, run, shown_lines
 
 QUICK = ("--steps", 30, "--n-samples", 3)

@@ -8,10 +8,10 @@ from types import ModuleType
 
 import pytest
 from lessons import REFERENCE, ROOT, execute, load
-from microgpt_harness.datasets import Dataset
+from microgpt_harness.data.datasets import Dataset
 from program import run
 
-PATH = ROOT / "harness" / "microgpt_harness" / "batches.py"
+PATH = ROOT / "harness" / "microgpt_harness" / "data" / "batches.py"
 BLOCK_SIZE = 4
 # No two alike, so that a document says where it came from; nor any two windows of the text.
 DOCUMENTS = ["".join(letters) for letters in product("abcdefg", "hijklmn")]
@@ -25,7 +25,7 @@ def changed(*edits: tuple[str, str]) -> ModuleType:
     for old, new in edits:
         assert source.count(old) == 1, f"{PATH.name} no longer holds {old!r} once"
         source = source.replace(old, new)
-    return execute(PATH, source, "microgpt_harness.batches_changed")
+    return execute(PATH, source, "microgpt_harness.data.batches_changed")
 
 
 def tokenizer():

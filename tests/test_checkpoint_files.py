@@ -22,10 +22,10 @@ import safetensors
 import safetensors.numpy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from microgpt_harness import checkpoint as checkpoints
-from microgpt_harness import files
-from microgpt_harness.checkpoint import Checkpoint, describe_mismatch, load, parameter_shapes, save
-from microgpt_harness.errors import RunError, UserError
+from microgpt_harness.run import checkpoint as checkpoints
+from microgpt_harness.run.checkpoint import Checkpoint, describe_mismatch, load, parameter_shapes, save
+from microgpt_harness.system import files
+from microgpt_harness.system.errors import RunError, UserError
 
 SUFFIXES = (".json", ".safetensors")
 DTYPES = ("float32", "float64")
@@ -214,7 +214,7 @@ def test_everything_loads_without_numpy_and_safetensors(tmp_path):
     program = """
         import sys
         sys.path.insert(0, sys.argv[1])
-        from microgpt_harness import checkpoint
+        from microgpt_harness.run import checkpoint
         assert "numpy" not in sys.modules and "safetensors" not in sys.modules
         sys.modules["numpy"] = sys.modules["safetensors"] = None  # importing them now fails
         from pathlib import Path
@@ -239,7 +239,7 @@ def test_everything_loads_without_numpy_and_safetensors(tmp_path):
 # Saving: whole or not at all
 
 
-@pytest.mark.parametrize("call", ["microgpt_harness.files.os.fsync", "os.replace", "write"])
+@pytest.mark.parametrize("call", ["microgpt_harness.system.files.os.fsync", "os.replace", "write"])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, suffix, code, call):
@@ -374,7 +374,7 @@ import itertools, sys
 from dataclasses import replace
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from microgpt_harness.checkpoint import load, save
+from microgpt_harness.run.checkpoint import load, save
 folder = Path(sys.argv[2])
 first = load(folder / "first" / "checkpoint.json")
 for step in itertools.count(1):

@@ -11,9 +11,11 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from microgpt_harness import agreement, bench, cli, compare, metrics, plots, suite, tool
-from microgpt_harness.bench import Calls
-from microgpt_harness.errors import RunError, UserError
+from microgpt_harness.program import outcome
+from microgpt_harness.run import agreement, metrics, plots
+from microgpt_harness.system.errors import RunError, UserError
+from microgpt_harness.tools import bench, command_line, compare, suite
+from microgpt_harness.tools.bench import Calls
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON, REFERENCE, BATCHED = "01_pure_python", "02_numpy_manual_backprop", "04_pytorch_batched"
@@ -27,7 +29,7 @@ def program(folder: str, *flags: object) -> subprocess.CompletedProcess:
 
 
 def microgpt(*flags: object) -> subprocess.CompletedProcess:
-    return run_python("-m", "microgpt_harness.tool", *flags)
+    return run_python("-m", "microgpt_harness", *flags)
 
 
 def run_python(*argv: object) -> subprocess.CompletedProcess:
@@ -70,7 +72,7 @@ def moved(losses: list[float], step: int, by: float) -> list[float]:
 def compared(capsys, out: Path, *flags: str, draws: bool = False) -> tuple[int, list[str]]:
     """Return the exit code and the lines of `compare`. A picture takes longer than all the rest."""
     with mock.patch.object(plots, "available", return_value=draws):
-        code = compare.command(tool.parser().parse_args(["compare", "--out", str(out), *flags]))
+        code = compare.command(command_line.parser().parse_args(["compare", "--out", str(out), *flags]))
     return code, capsys.readouterr().out.splitlines()
 
 
@@ -371,8 +373,8 @@ def test_a_dataset_that_leads_elsewhere_writes_nothing(tmp_path, capsys, monkeyp
         shutil.copytree(out / "names" / folder, tmp_path / folder)
         shutil.copytree(out / "names" / folder, tmp_path / "w" / folder)
     monkeypatch.chdir(tmp_path / "w")
-    args = tool.parser().parse_args(["compare", "--out", str(out), "--dataset", named.format(tmp_path)])
-    assert cli.attempt(lambda: compare.command(args)) == 2
+    args = command_line.parser().parse_args(["compare", "--out", str(out), "--dataset", named.format(tmp_path)])
+    assert outcome.attempt(lambda: compare.command(args)) == 2
     said = capsys.readouterr()
     assert said.out == "" and one_line(said.err)
     assert ": a folder; name the dataset" in said.err or not os.path.isdir(args.dataset)  # noqa: PTH112
@@ -579,8 +581,8 @@ class FakeRunner:
 
 
 def suite_run(capsys, out: Path, runner: suite.Runner, *flags: object) -> tuple[int, str, str]:
-    args = tool.parser().parse_args(["bench", "--out", str(out), *map(str, flags)])
-    code = cli.attempt(lambda: suite.command(args, runner))
+    args = command_line.parser().parse_args(["bench", "--out", str(out), *map(str, flags)])
+    code = outcome.attempt(lambda: suite.command(args, runner))
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 

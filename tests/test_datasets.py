@@ -27,8 +27,9 @@ import program
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from microgpt_harness import batches, datasets, downloads, files
-from microgpt_harness.errors import RunError, UserError
+from microgpt_harness.data import batches, datasets, downloads
+from microgpt_harness.system import files
+from microgpt_harness.system.errors import RunError, UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 GIVEN_MIRROR = os.environ.get("MICROGPT_MIRROR")  # before any test changes it
@@ -168,7 +169,7 @@ def test_listing_needs_no_file(monkeypatch, tmp_path):
 def test_module_imports_nothing_slow():
     slow = ("urllib.request", "http.client", "zipfile", "csv", "tomllib", "difflib", "hashlib", "ssl")
     code = (
-        f"import sys; sys.path.insert(0, {str(ROOT / 'harness')!r}); import microgpt_harness.datasets;"
+        f"import sys; sys.path.insert(0, {str(ROOT / 'harness')!r}); import microgpt_harness.data.datasets;"
         f"print([name for name in {slow!r} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True)
@@ -809,7 +810,7 @@ def test_two_processes_race(monkeypatch, tmp_path, server):
     offer(monkeypatch, tmp_path, server, "meeting")
     code = (
         f"import sys, pathlib; sys.path.insert(0, {str(ROOT / 'harness')!r})\n"
-        "from microgpt_harness import datasets\n"
+        "from microgpt_harness.data import datasets\n"
         f"datasets.REGISTRY = pathlib.Path({str(datasets.REGISTRY)!r})\n"
         "print(datasets.load('small').documents)"
     )

@@ -9,8 +9,8 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from microgpt_harness import files
-from microgpt_harness.errors import RunError
+from microgpt_harness.system import files
+from microgpt_harness.system.errors import RunError
 
 # ---- reading ----
 

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pytest
 from lessons import FOLDERS, ROOT, each, load
-from microgpt_harness import columns, compare, datasets, plots
-from microgpt_harness.errors import RunError, UserError
-from microgpt_harness.settings import lesson_defaults, read_config_file
+from microgpt_harness.data import columns, datasets
+from microgpt_harness.program.settings import lesson_defaults, read_config_file
+from microgpt_harness.run import plots
+from microgpt_harness.system.errors import RunError, UserError
+from microgpt_harness.tools import compare
 from program import (
     MIRROR,
     NUMPY,
@@ -133,7 +135,7 @@ def test_01_names_the_command_that_draws_its_pictures(monkeypatch, tmp_path):
     main = ROOT / PYTHON / "main.py"
     hidden = (
         f"import runpy, sys; sys.path.insert(0, {str(ROOT / 'harness')!r})\n"
-        "import microgpt_harness.plots as plots; plots.available = lambda: False\n"
+        "import microgpt_harness.run.plots as plots; plots.available = lambda: False\n"
         f"sys.argv = [{str(main)!r}, '--out', {str(tmp_path)!r}, '--steps', '4', '--n-samples', '2']\n"
         "runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
@@ -279,7 +281,7 @@ def test_no_false_alarm_for_any_dataset(name, monkeypatch):
 
 def microgpt(*arguments, code=0, **options):
     """Run the command `microgpt`. Return what it printed and its one line on standard error."""
-    script = [sys.executable, "-m", "microgpt_harness.tool", *map(str, arguments)]
+    script = [sys.executable, "-m", "microgpt_harness", *map(str, arguments)]
     done = subprocess.run(script, capture_output=True, encoding="utf-8", env=environment(no_proxy="*"), **options)
     assert done.returncode == code and "Traceback" not in done.stderr, done.stderr
     return done.stdout, done.stderr
@@ -403,7 +405,7 @@ def test_list_names_a_half_written_table_and_lists_the_others(tmp_path):
     registry.write_text(whole + "\n[colours]\ntitle = 'Colours'\n", encoding="utf-8")
     script = (
         f"import pathlib, runpy, sys; sys.path.insert(0, {str(ROOT / 'harness')!r})\n"
-        f"import microgpt_harness.datasets as d; d.REGISTRY = pathlib.Path({str(registry)!r})\n"
+        f"import microgpt_harness.data.datasets as d; d.REGISTRY = pathlib.Path({str(registry)!r})\n"
         f"sys.argv = [{str(ROOT / PYTHON / 'main.py')!r}, *sys.argv[1:]]\n"
         "runpy.run_path(sys.argv[0], run_name='__main__')"
     )

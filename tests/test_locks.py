@@ -8,11 +8,12 @@ import sys
 
 import pytest
 from lessons import load
-from microgpt_harness import checkpoint, datasets, locks, metrics, training
-from microgpt_harness.errors import RunError, UserError
-from microgpt_harness.locks import FolderLock
-from microgpt_harness.progress import Silent
-from microgpt_harness.settings import resolve
+from microgpt_harness.data import datasets
+from microgpt_harness.program.settings import resolve
+from microgpt_harness.run import checkpoint, locks, metrics, training
+from microgpt_harness.run.locks import FolderLock
+from microgpt_harness.run.progress import Silent
+from microgpt_harness.system.errors import RunError, UserError
 from program import NUMPY, fails, one_line, run, started, wait_for
 
 LONG = ("--steps", 1_000_000, "--no-plot", "--val-every", 0, "--log-every", 50)
@@ -26,7 +27,7 @@ def test_a_second_process_ends_at_once_and_the_first_goes_on(tmp_path):
         for how in ((), ("--resume",), ("--checkpoint", folder / "checkpoint.safetensors")):
             fails(NUMPY, *SHORT, *how, "--out", tmp_path, says=(str(folder), "another process is training there"))
         assert run(NUMPY, "sample", "--out", tmp_path, "--n-samples", 2).samples
-        compare = ("-m", "microgpt_harness.tool", "compare", "--out", tmp_path)
+        compare = ("-m", "microgpt_harness", "compare", "--out", tmp_path)
         assert subprocess.run([sys.executable, *map(str, compare)], capture_output=True).returncode == 0
         run(NUMPY, *SHORT, "--out", tmp_path / "beside")
         line = wait_for_line(first, "step ")
@@ -69,7 +70,7 @@ def test_the_system_gives_it_back(tmp_path):
     code = (
         "import subprocess, sys, time\n"
         "from pathlib import Path\n"
-        "from microgpt_harness.locks import FolderLock\n"
+        "from microgpt_harness.run.locks import FolderLock\n"
         "with FolderLock(Path(sys.argv[1])) as lock:\n"
         "    child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], close_fds=False,"
         " stdout=subprocess.DEVNULL)\n"

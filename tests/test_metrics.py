@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from lessons import load
-from microgpt_harness import datasets, metrics, training
-from microgpt_harness.metrics import Curve
-from microgpt_harness.progress import Silent
-from microgpt_harness.settings import resolve
+from microgpt_harness.data import datasets
+from microgpt_harness.program.settings import resolve
+from microgpt_harness.run import metrics, training
+from microgpt_harness.run.metrics import Curve
+from microgpt_harness.run.progress import Silent
 from program import NUMPY
 
 STEPS = 2000

@@ -4,7 +4,7 @@ import json
 import os
 
 import pytest
-from microgpt_harness import metrics
+from microgpt_harness.run import metrics
 from program import NUMPY, PYTHON, end, one_line, run, started
 
 OPTIONS = ("--steps", 3, "--n-samples", 1, "--val-every", 0)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from lessons import FOLDERS, ROOT
-from microgpt_harness import suite
+from microgpt_harness.tools import suite
 
 HERE = Path(__file__).parent
 

@@ -8,9 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from microgpt_harness import agreement, plots, scaling_plots
-from microgpt_harness.metrics import Curve
-from microgpt_harness.scaling_plots import Point
+from microgpt_harness.run import agreement, plots
+from microgpt_harness.run.metrics import Curve
+from microgpt_harness.tools import scaling_plots
+from microgpt_harness.tools.scaling_plots import Point
 from PIL import Image
 from program import NUMPY, PYTHON, fails, run
 

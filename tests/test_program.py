@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from microgpt_harness import datasets, metrics, progress
+from microgpt_harness.data import datasets
+from microgpt_harness.run import metrics, progress
 from program import (
     MIRROR,
     NUMPY,

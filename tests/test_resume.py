@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 from lessons import FOLDERS, each, load
-from microgpt_harness import checkpoint, datasets, metrics, training
-from microgpt_harness.progress import Silent
-from microgpt_harness.sampling import Sampler
-from microgpt_harness.settings import resolve
+from microgpt_harness.data import datasets
+from microgpt_harness.program.settings import resolve
+from microgpt_harness.run import checkpoint, metrics, training
+from microgpt_harness.run.progress import Silent
+from microgpt_harness.run.sampling import Sampler
 from program import NUMPY, PYTHON, end, one_line, run, started, until, wait_for
 
 STEPS, HALF = 200, 100

@@ -4,8 +4,8 @@ import json
 import os
 
 import pytest
-from microgpt_harness import run_config
-from microgpt_harness.errors import UserError
+from microgpt_harness.run import run_config
+from microgpt_harness.system.errors import UserError
 from program import NUMPY, run
 
 GOOD = {"folder": "05_jax", "dataset": "names", "mode": "discrete", "dtype": "float32", "config": {"n_embd": 16}}

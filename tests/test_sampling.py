@@ -4,7 +4,7 @@ import inspect
 import math
 
 import pytest
-from microgpt_harness import sampling
+from microgpt_harness.run import sampling
 
 LOGITS = [3.0, -2.0, 0.0, 1.5, -0.5]
 WRONG = {

@@ -3,9 +3,9 @@
 import math
 
 import pytest
-from microgpt_harness.checkpoint import CONFIG_FIELDS
-from microgpt_harness.errors import UserError
-from microgpt_harness.settings import OPTIONS, read_config_file
+from microgpt_harness.program.settings import OPTIONS, read_config_file
+from microgpt_harness.run.checkpoint import CONFIG_FIELDS
+from microgpt_harness.system.errors import UserError
 from program import NUMPY, PYTHON, fails, run
 
 BY_NAME = {option.name: option for option in OPTIONS}

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from microgpt_harness import checkpoint, metrics
+from microgpt_harness.run import checkpoint, metrics
 from program import (
     DEADLINE,
     NUMPY,
@@ -242,8 +242,8 @@ MOMENTS = {
     "pathlib": "the first of the standard library",
     "microgpt_harness.cli": "the program",
     "numpy": "a framework",
-    "microgpt_harness.sampling": "a prompt is checked",
-    "microgpt_harness.plots": "pictures are drawn",
+    "microgpt_harness.run.sampling": "a prompt is checked",
+    "microgpt_harness.run.plots": "pictures are drawn",
     "matplotlib.figure": "what draws them",
 }
 
@@ -257,7 +257,7 @@ def test_leaves_at_once(moment, name, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("moment", ["microgpt_harness", "microgpt_harness.interrupts"])
+@pytest.mark.parametrize("moment", ["microgpt_harness", "microgpt_harness.system.interrupts"])
 def test_leaves_in_silence_before_the_harness_is_there(moment, name, tmp_path):
     result = run(NUMPY, "--list", code=code_of(name), env=sends_itself(tmp_path / "sender", moment, name))
     assert (result.stdout, result.stderr) == ("", "")
@@ -290,7 +290,7 @@ def test_leaves_while_foreign_code_does_not_come_back(tmp_path):
 
 def test_leaves_without_memory_for_another_thread(tmp_path):
     script = (
-        "import _thread, time\nfrom microgpt_harness import interrupts\ninterrupts.catch()\n"
+        "import _thread, time\nfrom microgpt_harness.system import interrupts\ninterrupts.catch()\n"
         'def no_thread(function, arguments):\n    raise RuntimeError("can\'t start new thread")\n'
         "_thread.start_new_thread = no_thread\nprint('ready', flush=True)\ntime.sleep(100)\n"
     )
@@ -301,8 +301,8 @@ def test_leaves_without_memory_for_another_thread(tmp_path):
 
 def test_file_that_is_being_written_leaves_no_trace(tmp_path):
     script = (
-        "from microgpt_harness import interrupts\ninterrupts.catch()\n"
-        "from microgpt_harness.files import replacing\nfrom pathlib import Path\nimport time\n"
+        "from microgpt_harness.system import interrupts\ninterrupts.catch()\n"
+        "from microgpt_harness.system.files import replacing\nfrom pathlib import Path\nimport time\n"
         f"with replacing(Path({str(tmp_path / 'file')!r})) as file:\n"
         "    print('writing', flush=True)\n    time.sleep(100)\n"
     )
@@ -318,8 +318,8 @@ def test_file_that_is_being_written_leaves_no_trace(tmp_path):
 def test_file_that_is_just_being_opened_leaves_no_trace(tmp_path):
     """On a slow disk, say, and while something else that is to be done before leaving takes its time."""
     script = (
-        "from microgpt_harness import interrupts\ninterrupts.catch()\n"
-        "from microgpt_harness.files import replacing\nfrom pathlib import Path\nimport time\n"
+        "from microgpt_harness.system import interrupts\ninterrupts.catch()\n"
+        "from microgpt_harness.system.files import replacing\nfrom pathlib import Path\nimport time\n"
         "class SlowPath(type(Path())):\n    def open(self, *args, **kwargs):\n"
         "        print('opening', flush=True)\n        time.sleep(0.5)\n        return super().open(*args, **kwargs)\n"
         f"with interrupts.on_leaving(lambda: time.sleep(1)), replacing(SlowPath({str(tmp_path / 'file')!r})) as file:\n"
@@ -335,8 +335,8 @@ def test_measurements_end_with_the_process_that_they_run_in(tmp_path):
     """`microgpt bench` starts its children in groups of their own, where no Ctrl-C reaches them."""
     child = "import os, time; open('child', 'w').write(str(os.getpid())); time.sleep(100)"
     script = (
-        "from microgpt_harness import interrupts\ninterrupts.catch('microgpt')\n"
-        "import sys\nfrom pathlib import Path\nfrom microgpt_harness import suite\n"
+        "from microgpt_harness.system import interrupts\ninterrupts.catch('microgpt')\n"
+        "import sys\nfrom pathlib import Path\nfrom microgpt_harness.tools import suite\n"
         f"out = Path({str(tmp_path)!r})\n"
         "with interrupts.on_leaving(suite.Results(out / 'bench', False).last_words):\n"
         f"    suite.run_process([sys.executable, '-c', {child!r}], out, None)\n"

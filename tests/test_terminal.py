@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from microgpt_harness import checkpoint
-from microgpt_harness.console import printable, shown
+from microgpt_harness.run import checkpoint
+from microgpt_harness.system.console import printable, shown
 from program import HARMFUL, NUMPY, PYTHON, fails, run
 
 EVIL = "\x1b]0;title\x07\x1b[2J\x9b31m\x7f\u202e"  # a window's title, a cleared screen, red, DEL, right to left

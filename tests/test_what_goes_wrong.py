@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from microgpt_harness import checkpoint, metrics
+from microgpt_harness.run import checkpoint, metrics
 from program import (
     DEADLINE,
     MIRROR,

@@ -2,7 +2,7 @@
 
 import sys
 
-from . import interrupts
+from .system import interrupts
 
 
 def program(main_file: str, **offers: object) -> None:
@@ -19,7 +19,7 @@ def program(main_file: str, **offers: object) -> None:
 def tool() -> None:
     """Run the console script `microgpt` and exit."""
     begin("microgpt")
-    from .tool import main
+    from .tools.command_line import main
 
     sys.exit(main())
 

@@ -1,0 +1,223 @@
+"""The command line of `main.py`: train (the default), sample, bench, and --list."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..contract import Folder
+from ..system.errors import UserError
+from ..system.paths import RUNS
+from .settings import OPTIONS, Option, lesson_defaults, plain, real, whole
+
+COMMANDS = ("train", "sample", "bench")
+EPILOG = """\
+main.py sample --help   what can be set when sampling from a checkpoint
+main.py bench --help    how fast this folder is
+main.py --list          the datasets and their own defaults
+
+Settings come from the flag, else the --config file, else the dataset's own
+defaults, else the lesson's Config, whose values stand above. A --config file
+may use the flags' names, with underscores, or Config's: --steps is steps or
+num_steps, --lr is lr or learning_rate. scenarios/ holds files worth trying."""
+# What --help says of a default that is no number of Config
+SAID_OTHERWISE = {"prompt": "none", "max_tokens": "the block's end; in running text 500"}
+OF_THE_RUN = dict.fromkeys(("temperature", "top_k", "max_tokens", "repetition_penalty", "dtype"), "the run's")
+
+
+LOG_EVERY = "print a line every N steps; 0: none (default: ten lines, on a terminal a bar)"
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports wrong input in one line, like every other error of the program."""
+
+    def error(self, message: str) -> None:
+        raise UserError(f"{message} (see --help)")
+
+
+def split_command(argv: list[str]) -> tuple[str, list[str]]:
+    """Return the command and the rest: without a command it is `train`."""
+    if argv and argv[0] in COMMANDS:
+        return argv[0], argv[1:]
+    return "train", argv
+
+
+def parse(folder: Folder, argv: list[str]) -> argparse.Namespace:
+    """Return the flags. `values` holds the settings that were given, by name; nothing else has a default in it."""
+    command, rest = split_command(argv)
+    build = {"train": train_parser, "sample": sample_parser, "bench": bench_parser}[command]
+    args = build(folder).parse_args(rest)
+    args.command = command
+    args.values = {o.name: getattr(args, o.name) for o in OPTIONS if getattr(args, o.name, None) is not None}
+    check_folder(folder, args.values)
+    if args.compile and not folder.compiled:
+        raise UserError(f"--compile: {folder.name} offers no such step; leave the flag out")
+    return args
+
+
+def computed_by(folder: Folder, args: argparse.Namespace) -> dict[str, Any]:
+    """Say who computes, for the records: the backend's name, and whether it is compiled first."""
+    return {"backend": getattr(args, "backend", folder.backends[0][0]), "compile": args.compile}
+
+
+def train_parser(folder: Folder) -> Parser:
+    parser = new_parser(folder, "", "Train this folder's microGPT on names or other text, then print samples.", EPILOG)
+    add_common(parser, folder, several_datasets=True)
+    add_column(parser)
+    parser.add_argument("--list", action="store_true", help="print the datasets and exit")
+    defaults = own_defaults(folder)
+    for group in ("model", "training", "sampling"):
+        add_options(parser, group, defaults)
+    run = parser.add_argument_group("run")
+    add_stream(run)
+    run.add_argument(
+        "--config", type=Path, metavar="FILE.toml", help="a scenario: data and settings in TOML (see below)"
+    )
+    run.add_argument("--resume", action="store_true", help="go on from this run's checkpoint")
+    run.add_argument("--checkpoint", type=Path, metavar="PATH", help="go on from this one instead, whoever wrote it")
+    run.add_argument(
+        "--save-every",
+        type=typed(whole(0)),
+        default=0,
+        metavar="N",
+        help="save every N steps too, not only once a minute",
+    )
+    run.add_argument(
+        "--stop-at",
+        type=typed(whole(1)),
+        metavar="N",
+        help="stop after step N for now, to resume later (default: the last step)",
+    )
+    run.add_argument("--log-every", type=typed(whole(0)), metavar="N", help=LOG_EVERY)
+    run.add_argument("--no-plot", action="store_true", help="draw no pictures")
+    run.add_argument("--live-plot", action="store_true", help="a window that follows the loss")
+    run.add_argument("--quiet", action="store_true", help="print the samples only")
+    return parser
+
+
+def sample_parser(folder: Folder) -> Parser:
+    parser = new_parser(folder, " sample", "Print samples from a checkpoint.", None)
+    add_common(parser, folder, several_datasets=False)
+    defaults = own_defaults(folder) | OF_THE_RUN | {"seed": "go on as the run would have"}
+    add_options(parser, "sampling", defaults)
+    add_options(parser, "training", defaults, only=("seed", "dtype", "device"))
+    run = parser.add_argument_group("run")
+    add_stream(run)
+    run.add_argument(
+        "--config", type=Path, metavar="FILE.toml", help="a scenario, of which [data] and [sampling] count"
+    )
+    run.add_argument("--checkpoint", type=Path, metavar="PATH", help="sample from this one, whoever wrote it")
+    run.add_argument("--quiet", action="store_true", help="print the samples only")
+    return parser
+
+
+def bench_parser(folder: Folder) -> Parser:
+    parser = new_parser(folder, " bench", "Measure how fast this folder trains.", None)
+    add_common(parser, folder, several_datasets=False)
+    add_column(parser)
+    add_options(parser, "model", own_defaults(folder))
+    only = ("learning_rate", "batch_size", "clip_grad", "seed", "dtype", "device")
+    add_options(parser, "training", own_defaults(folder), only)
+    measuring = parser.add_argument_group("measuring")
+    # Not the setting num_steps, which is the length of the run whose time is estimated.
+    measuring.add_argument("--steps", type=typed(whole(1)), metavar="N", help="measure this many steps")
+    measuring.add_argument(
+        "--seconds",
+        type=typed(real(0, above=True)),
+        metavar="S",
+        help="or as many as fit into S seconds (default: 3 seconds, and 20 steps at least)",
+    )
+    measuring.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    measuring.add_argument("--list-backends", action="store_true", help="print what can be measured and exit")
+    return parser
+
+
+def new_parser(folder: Folder, command: str, description: str, epilog: str | None) -> Parser:
+    return Parser(
+        prog=f"main.py{command}",
+        description=f"{folder.name}\n{description}",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def add_common(parser: Parser, folder: Folder, several_datasets: bool) -> None:
+    many = {"nargs": "+"} if several_datasets else {}
+    parser.add_argument(
+        "--dataset",
+        metavar="NAME_OR_FILE",
+        help="a name from --list, or a text file, one document a line (default: names)"
+        + ("; several train in turn, `all` is every one by name" if several_datasets else ""),
+        **many,
+    )
+    parser.add_argument("--out", type=Path, default=RUNS, metavar="DIR", help="where runs are kept (default: runs/)")
+    if len(folder.backends) > 1:
+        names = [name for name, _ in folder.backends]
+        parser.add_argument("--backend", choices=names, default=names[0], help=f"compute backend (default: {names[0]})")
+    parser.add_argument("--compile", action="store_true", help="turn the model into machine code first, where offered")
+
+
+def add_column(parser: Parser) -> None:
+    text = "the column to learn from, if your own file is a CSV (default: whole lines)"
+    parser.add_argument("--column", metavar="NAME", help=text)
+
+
+def own_defaults(folder: Folder) -> dict[str, Any]:
+    """What --help says of each setting's default, by name."""
+    config = lesson_defaults(folder.path / "microgpt.py")
+    return {o.name: o.default for o in OPTIONS} | config | {"dtype": folder.dtypes[0]} | SAID_OTHERWISE
+
+
+def add_options(parser: Parser, group: str, defaults: dict[str, Any], only: tuple[str, ...] | None = None) -> None:
+    section = parser.add_argument_group(group)
+    for option in OPTIONS:
+        if option.group == group and option.flag and (only is None or option.name in only):
+            flags = [option.flag, "-i"] if option.name == "prompt" else [option.flag]
+            section.add_argument(
+                *flags,
+                dest=option.name,
+                type=typed(option.parse),
+                metavar=metavar(option),
+                help=described(option, defaults[option.name]),
+            )
+
+
+def add_stream(group: Any) -> None:
+    group.add_argument(
+        "--stream",
+        action=argparse.BooleanOptionalAction,
+        help="show samples as they are drawn (default: on a terminal)",
+    )
+
+
+def typed(parse_value: Callable[[Any], Any]) -> Callable[[str], Any]:
+    """Turn a ValueError that says what is wanted into argparse's own."""
+
+    def convert(given: str) -> Any:
+        try:
+            return parse_value(given)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"it must be {error}, not {given!r}") from None
+
+    return convert
+
+
+def metavar(option: Option) -> str:
+    if option.name == "dtype":
+        return "{float32,float64}"
+    return {"prompt": "TEXT", "device": "NAME"}.get(option.name, "N")
+
+
+def described(option: Option, default: Any) -> str:
+    return option.help if default is None else f"{option.help} (default: {plain(default)})"
+
+
+def check_folder(folder: Folder, values: dict[str, Any], where: str = "--") -> None:
+    """Raise UserError for a dtype or device that this folder cannot honour. `where` says where they were set."""
+    dtype, device = values.get("dtype"), values.get("device", "auto")
+    if dtype and dtype not in folder.dtypes:
+        raise UserError(f"{where}dtype {dtype}: {folder.name} computes in {' or '.join(folder.dtypes)} only")
+    if device not in ("auto", *folder.devices):
+        known = ", ".join(("auto", *folder.devices))
+        raise UserError(f"{where}device {device}: {folder.name} runs on one of {known}")

@@ -1,0 +1,255 @@
+"""What can be set, where from, and what is a sensible value: one table for flags, TOML files and dataset defaults.
+
+Precedence: flag, then --config file, then the dataset's defaults in data/datasets.toml, then the lesson's Config.
+"""
+
+import dataclasses
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..run.bounds import MAX_SCORES, Settings
+from ..system import files
+from ..system.console import shortened
+from ..system.errors import UserError
+
+MAX_CONFIG_BYTES = 2**16  # of a scenario: the time that Python's TOML reader takes may grow with the square
+
+
+@dataclass(frozen=True)
+class Option:
+    """One setting. `parse` takes a flag's text or a TOML value and raises ValueError saying what it wants instead."""
+
+    name: str
+    group: str
+    parse: Callable[[Any], Any]
+    help: str
+    flag: str | None = None  # None: TOML files only
+    default: Any = None  # where the lesson's Config has no such field
+
+    @property
+    def spellings(self) -> set[str]:
+        """The keys it answers to in a TOML file: its own name, and its flag's with underscores."""
+        return {self.name, (self.flag or self.name).lstrip("-").replace("-", "_")}
+
+
+def whole(minimum: int, maximum: int = 2**31 - 1) -> Callable[[Any], int]:
+    def parse(value: Any) -> int:
+        wanted = f"a whole number of at least {minimum:,}"
+        if isinstance(value, (bool, float)):
+            raise ValueError(wanted)
+        try:
+            number = int(value)
+        except (ValueError, TypeError):
+            raise ValueError(wanted) from None
+        if not minimum <= number <= maximum:
+            raise ValueError(wanted if number < minimum else f"a whole number of at most {maximum:,}")
+        return number
+
+    return parse
+
+
+def real(minimum: float, above: bool = False, below: float = math.inf) -> Callable[[Any], float]:
+    """Numbers from `minimum`, or only those above it; always finite and below `below`."""
+
+    def parse(value: Any) -> float:
+        wanted = f"a number {'above' if above else 'of at least'} {minimum:g}"
+        wanted += f" and below {below:g}" if below < math.inf else ""
+        if isinstance(value, bool):
+            raise ValueError(wanted)
+        try:
+            number = float(value)
+        except (ValueError, TypeError, OverflowError):  # OverflowError: TOML has whole numbers of any length
+            raise ValueError(wanted) from None
+        if not minimum <= number < below or (above and number == minimum):
+            raise ValueError(wanted)
+        return number
+
+    return parse
+
+
+def choice(*allowed: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        if value not in allowed:
+            raise ValueError("one of " + ", ".join(allowed))
+        return value
+
+    return parse
+
+
+def text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("text")
+    return value
+
+
+def switch(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("true or false")
+    return value
+
+
+# What a checkpoint holds too has the same bounds there (CONFIG_FIELDS): else a run could train, and then not be saved.
+OPTIONS = (
+    Option("n_embd", "model", whole(1, 2**16), "numbers that describe one position", "--n-embd"),
+    Option("n_layer", "model", whole(1, 96), "transformer blocks, one after the other", "--n-layer"),
+    Option("n_head", "model", whole(1, 2**16), "attention heads; must divide n_embd", "--n-head"),
+    Option("block_size", "model", whole(1, 2**20), "the most tokens the model sees", "--block-size"),
+    Option("num_steps", "training", whole(1), "training steps in the whole run", "--steps"),
+    Option("learning_rate", "training", real(0, above=True), "learning rate of the first step", "--lr"),
+    Option("batch_size", "training", whole(1, 2**20), "documents in a step", "--batch-size"),
+    Option("val_every", "training", whole(0), "steps between two validations; 0: none", "--val-every", 100),
+    Option("val_docs", "training", whole(1, 2**20), "documents in a validation", "--val-docs", 20),
+    Option("clip_grad", "training", real(0), "largest norm of all gradients together; 0: no clipping", "--clip-grad"),
+    Option("beta1", "training", real(0, below=1), "memory of Adam's mean of gradients"),
+    Option("beta2", "training", real(0, below=1), "memory of Adam's mean of squared gradients"),
+    Option("eps_adam", "training", real(1e-300), "keeps Adam from dividing by zero"),
+    Option("seed", "training", whole(0), "start of the one random generator", "--seed"),
+    Option("dtype", "training", choice("float32", "float64"), "kind of number to compute with", "--dtype"),
+    Option("device", "training", text, "where to compute; auto chooses", "--device", "auto"),
+    Option("temperature", "sampling", real(0), "below 1 keeps to likely characters; 0: the likeliest", "--temperature"),
+    Option("top_k", "sampling", whole(0), "draw from the k likeliest only; 0: from all", "--top-k", 0),
+    Option("n_samples", "sampling", whole(0, 2**20), "samples to print", "--n-samples", 20),
+    Option("prompt", "sampling", text, "text that every sample begins with", "--prompt", ""),
+    Option("max_tokens", "sampling", whole(1), "the most characters after the prompt", "--max-tokens"),
+    Option("repetition_penalty", "sampling", real(1), "above 1 avoids what was just said", "--repetition-penalty", 1.0),
+)
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """A scenario: which data, and settings by name, read from TOML by `read_config_file`."""
+
+    datasets: tuple[str, ...] = ()
+    mode: str | None = None
+    column: str | None = None
+    values: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def read_config_file(path: Path) -> ConfigFile:
+    """Read a scenario with the tables [data], [model], [training] and [sampling]. UserError says what it cannot use."""
+    import tomllib
+
+    try:
+        tables = tomllib.loads(files.read_regular(path, MAX_CONFIG_BYTES).decode("utf-8").removeprefix("\ufeff"))
+    except (OSError, ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"--config {path}: {reason}; it must be a TOML file in UTF-8") from error
+    groups = ("data", "model", "training", "sampling")
+    for name, table in tables.items():
+        if name not in groups or not isinstance(table, dict):
+            raise UserError(
+                f"--config {path}: {shortened(name)} is not one of the tables {', '.join(f'[{g}]' for g in groups)}"
+            )
+    data = tables.get("data", {})
+    if unknown := data.keys() - {"dataset", "mode", "column"}:
+        raise UserError(
+            f"--config {path} [data]: {shortened(min(unknown))} is unknown; it may hold dataset, mode, column"
+        )
+    named = data.get("dataset", [])
+    named = [named] if isinstance(named, str) else named
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise UserError(f"--config {path} [data]: dataset must be a name or a list of names")
+    if data.get("mode") not in (None, "discrete", "stream"):
+        raise UserError(f"--config {path} [data]: mode must be discrete or stream, not {shortened(data['mode'])}")
+    if not isinstance(data.get("column", ""), str):
+        raise UserError(f"--config {path} [data]: column must be the name of a column, not {shortened(data['column'])}")
+    values = {}
+    for group in groups[1:]:
+        values |= parse_table(tables.get(group, {}), group, f"--config {path} [{group}]")
+    return ConfigFile(tuple(beside(path, name) for name in named), data.get("mode"), data.get("column"), values)
+
+
+def beside(path: Path, name: str) -> str:
+    """A data file named in a scenario stands beside it, wherever the command is run."""
+    candidate = path.parent / name
+    return str(candidate) if os.path.isfile(candidate) else name  # noqa: PTH113 (Path's own raises for a long name)
+
+
+def parse_table(table: dict[str, Any], group: str, where: str) -> dict[str, Any]:
+    """Return the values of a TOML table by setting name. UserError names the key, and the nearest one it might mean."""
+    options = {spelling: option for option in OPTIONS if option.group == group for spelling in option.spellings}
+    values = {}
+    for key, value in table.items():
+        option = options.get(key)
+        if option is None:
+            import difflib
+
+            nearest = difflib.get_close_matches(key, options, n=1)
+            hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(sorted(options))}"
+            raise UserError(f"{where}: {shortened(key)} is unknown; {hint}")
+        if option.name in values:
+            same = " and ".join(sorted(option.spellings))
+            raise UserError(f"{where}: {same} are the same setting; leave one of them out")
+        try:
+            values[option.name] = option.parse(value)
+        except ValueError as error:
+            raise UserError(f"{where}: {key} = {shortened(value)}; it must be {error}") from None
+        if isinstance(value, str) and not isinstance(values[option.name], str):  # `parse` takes a flag's text too
+            raise UserError(f"{where}: {key} = {shortened(value)}; leave the quotes out")
+    return values
+
+
+def plain(value: Any) -> str:
+    """Return a setting's value as people write it: 0.01, 1, 1e-08."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def lesson_defaults(lesson: Path) -> dict[str, Any]:
+    """Return the defaults of a lesson's Config by name, read from its source: importing it would import a framework.
+
+    They are the literals of `class Config` and of `CONFIG = Config(...)`, which changes some of them. A source that
+    says it in another way, or that no longer parses because somebody is at work on it, gives fewer or none.
+    """
+    import ast
+
+    try:
+        body = ast.parse(lesson.read_text(encoding="utf-8")).body
+    except (OSError, ValueError, SyntaxError):  # UnicodeDecodeError is a ValueError
+        return {}
+    written = {}
+    for node in body:
+        if isinstance(node, ast.ClassDef) and node.name == "Config":
+            written |= {f.target.id: f.value for f in node.body if isinstance(f, ast.AnnAssign)}
+        elif isinstance(node, ast.Assign) and getattr(getattr(node.value, "func", None), "id", "") == "Config":
+            written |= {keyword.arg: keyword.value for keyword in node.value.keywords}
+    return {name: node.value for name, node in written.items() if isinstance(node, ast.Constant)}
+
+
+def dataset_values(defaults: dict[str, dict], name: str) -> dict[str, Any]:
+    """Return a dataset's own defaults by setting name."""
+    values = {}
+    for group, table in defaults.items():
+        values |= parse_table(table, group, f"data/datasets.toml [{name}.{group}]")
+    return values
+
+
+def resolve(layers: list[dict[str, Any]], lesson_config: Any, dtypes: tuple[str, ...]) -> Settings:
+    """Return the settings, each from the first layer that has it, then from the lesson's Config, then the default.
+
+    Raises UserError if they do not fit together.
+    """
+    config_fields = {field.name for field in dataclasses.fields(lesson_config)}
+    values = {option.name: option.default for option in OPTIONS} | {"dtype": dtypes[0]}
+    for layer in reversed(layers):
+        values |= layer
+    chosen = {name: value for name, value in values.items() if name in config_fields and value is not None}
+    config = dataclasses.replace(lesson_config, **chosen)
+    check_shape(config)
+    rest = {field.name: values[field.name] for field in dataclasses.fields(Settings) if field.name != "config"}
+    return Settings(config=config, **rest)
+
+
+def check_shape(config: Any) -> None:
+    """Raise UserError if heads do not divide the width, or if attention has more scores than memory should hold."""
+    if config.n_embd % config.n_head:
+        fitting = ", ".join(str(h) for h in range(1, min(config.n_embd, 64) + 1) if config.n_embd % h == 0)
+        raise UserError(f"n_embd {config.n_embd} is not divisible by n_head {config.n_head}; use --n-head {fitting}")
+    if (scores := config.n_head * config.block_size**2) > MAX_SCORES:
+        raise UserError(
+            f"{config.n_head} heads and a block of {config.block_size} make {scores:,} attention scores"
+            f" (n_head x block_size²); the limit is {MAX_SCORES:,}: use a smaller --block-size"
+        )

@@ -1,0 +1,373 @@
+"""One run: train a lesson on one dataset, save it, and keep what there is to see of it."""
+
+import dataclasses
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from ..contract import Engine
+from ..data.batches import TrainingData, prepare
+from ..data.datasets import Dataset
+from ..system import files
+from ..system.errors import RunError, UserError
+from ..system.interrupts import StopRequest
+from . import checkpoint, metrics, run_config
+from .bounds import Settings
+from .checkpoint import Checkpoint
+from .locks import FolderLock
+from .progress import Progress
+
+KEPT_SAMPLING = ("top_k", "max_tokens", "repetition_penalty")  # what a checkpoint says of how to draw
+CALL_SECONDS = 0.1  # how long one call of the engine should last: short enough to watch and to interrupt
+MAX_STEPS_PER_CALL = 500
+SIGNAL_SECONDS = 0.1  # how much later a signal may come than what it tells of
+SAVE_SECONDS = 60.0  # the most that a run may lose when its process is killed
+
+
+class Interrupted(Exception):
+    """Signal `signum` asked the run to stop, and what was trained so far has been saved."""
+
+    def __init__(self, signum: int) -> None:
+        self.signum = signum
+
+
+@dataclass
+class Run:
+    """A run as it stands: what it computes with, where it writes, and how far it is."""
+
+    engine: Engine
+    settings: Settings
+    data: TrainingData
+    folder: Path
+    checkpoint_path: Path
+    rng: Random
+    state: Any
+    step: int = 0
+    ema: float | None = None
+    saved_step: int | None = None  # of the checkpoint on disk, once this run has written or read one
+    trail: metrics.Trail = field(default_factory=dict)  # smoothed losses by which its records are known
+    lock: FolderLock | None = None
+    writer: metrics.Writer | None = None  # of its records
+
+    @property
+    def config(self) -> Any:
+        return self.settings.config
+
+
+def start(engine: Engine, settings: Settings, dataset: Dataset, folder: Path, checkpoint_path: Path) -> Run:
+    """Begin a run: one generator decides the order of documents, then the weights, then, at the end, the samples."""
+    rng = Random(settings.config.seed)
+    data = prepare(dataset, engine.lesson.Tokenizer, settings.config.block_size, rng)
+    check_size(settings.config, data.tokenizer.vocab_size, checkpoint_path)
+    params = engine.lesson.init_params(settings.config, data.tokenizer.vocab_size, rng)
+    state = make_state(engine, settings, params)
+    return Run(engine, settings, data, folder, checkpoint_path, rng, state)
+
+
+def resume(
+    engine: Engine, settings: Settings, dataset: Dataset, folder: Path, checkpoint_path: Path, saved: Checkpoint
+) -> Run:
+    """Take a run up again where a checkpoint left it. `settings` must already carry the checkpoint's config.
+
+    Raises UserError if the checkpoint was trained on other data.
+    """
+    rng = Random(settings.config.seed)
+    data = prepare(dataset, engine.lesson.Tokenizer, settings.config.block_size, rng)
+    if data.tokenizer.chars != saved.chars or saved.dataset.get("sha256") != data.sha256:
+        raise UserError(
+            f"the checkpoint was trained on {other_data(saved.dataset, dataset)}, or train anew without --resume"
+        )
+    check_size(settings.config, data.tokenizer.vocab_size, checkpoint_path)
+    rng.setstate(saved.rng_state)
+    state = make_state(engine, settings, saved.params, saved.adam_m, saved.adam_v, saved.step)
+    trail = metrics.trail_to(saved.step, saved.extra)
+    ema = trail.get(saved.step)
+    return Run(engine, settings, data, folder, checkpoint_path, rng, state, saved.step, ema, saved.step, trail)
+
+
+def other_data(saved: dict[str, Any], dataset: Dataset) -> str:
+    """Say what a checkpoint was trained on, if not on this dataset, and what to do."""
+    if saved["name"] != dataset.name:
+        return f"other data than {dataset.name} holds (it says {saved['name']!r}); name the same --dataset"
+    if saved.get("column") != dataset.column:
+        column = f"column {saved['column']!r} of" if "column" in saved else "whole lines of"
+        return f"{column} {dataset.name}; leave --column out"
+    return f"{dataset.name} before that file changed; bring it back as it was"
+
+
+def make_state(engine: Engine, settings: Settings, *tensors_and_step: Any) -> Any:
+    try:
+        return engine.make_state(settings.config, *tensors_and_step, dtype=settings.dtype, device=settings.device)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def write_config(run: Run, folder_name: str, computed_by: dict[str, Any]) -> None:
+    """Write config.json: all that it takes to say what was run. `computed_by` names backend and compiler."""
+    settings = dataclasses.asdict(run.settings)
+    config = settings.pop("config")
+    content = {
+        "folder": folder_name,
+        **computed_by,
+        "dataset": run.data.dataset.name,
+        "mode": run.data.dataset.mode,
+        **column_of(run),
+        **({"file": run.data.dataset.file} if run.data.dataset.file else {}),
+        "documents": len(run.data.dataset.documents),
+        "vocab_size": run.data.tokenizer.vocab_size,
+        "num_params": count_params(run.config, run.data.tokenizer.vocab_size),
+        "config": config,
+        **settings,
+    }
+    files.write_text(run.folder / run_config.FILE, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def count_params(config: Any, vocab_size: int) -> int:
+    shapes = checkpoint.parameter_shapes(dataclasses.asdict(config), vocab_size)
+    return sum(n_out * n_in for n_out, n_in in shapes.values())
+
+
+def check_size(config: Any, vocab_size: int, checkpoint_path: Path) -> None:
+    limit = checkpoint.MAX_WEIGHTS[checkpoint_path.suffix]
+    if (weights := count_params(config, vocab_size)) > limit:
+        raise UserError(f"a model of {weights:,} weights; the limit is {limit:,} here: use a smaller --n-embd")
+
+
+def train(
+    run: Run,
+    writer: metrics.Writer,
+    progress: Progress,
+    save_every: int = 0,
+    stop_at: int | None = None,
+    on_records: Callable[[list[dict]], None] = lambda records: None,
+) -> None:
+    """Train to the last step (or `stop_at`), saving at the end, every minute, and every `save_every` steps.
+
+    Raises Interrupted after a signal, when the step in hand is finished and saved; RunError if a loss is not finite.
+    """
+    last = min(run.config.num_steps, stop_at or run.config.num_steps)
+    marks = [every for every in (run.settings.val_every, save_every) if every]
+    validation_batch = run.data.validation_batch(run.settings.val_docs) if run.settings.val_every else []
+    steps_per_call = 1
+    run.writer = writer
+    clock = SaveClock()
+    with StopRequest(last_words=lambda: kept(run)) as request:
+        while run.step < last and not request.signum:
+            next_mark = min([last, *((run.step // every + 1) * every for every in marks)])
+            n_steps = min(steps_per_call, next_mark - run.step)
+            losses, seconds = take_steps(run, n_steps)
+            records = make_records(run, losses, seconds / n_steps)
+            check_finite(run, records, writer)
+            run.step += n_steps
+            run.ema = records[-1]["ema"]
+            run.trail = metrics.longer_trail(run.trail, records)
+            if validation_batch and (run.step % run.settings.val_every == 0 or run.step == run.config.num_steps):
+                records[-1]["val_loss"] = validate(run, validation_batch)
+            writer.write(records)
+            show(run, progress, records, request)
+            on_records(records)
+            marked = save_every and run.step % save_every == 0
+            if (clock.is_due() or marked) and run.step < last:
+                clock.time(lambda: save(run))
+            steps_per_call = adapt(steps_per_call, n_steps, seconds)
+        save(run)
+    if request.signum:
+        raise Interrupted(request.signum)
+    progress.close()
+
+
+class SaveClock:
+    """Says when to save, so that what is on disk is never further behind than SAVE_SECONDS.
+
+    By then the next checkpoint must be written: so the time that saving takes counts too, and that of one more round of
+    training, as long as the longest since the last save. A model that takes 20 seconds to save is saved less often:
+    never does saving take more than half of the time.
+    """
+
+    def __init__(self) -> None:
+        self.saving = 0.0  # seconds that the last save took
+        self.start()
+
+    def start(self) -> None:
+        self.began = self.round_began = time.monotonic()
+        self.longest_round = 0.0
+
+    def is_due(self) -> bool:
+        """Ask once a round."""
+        now = time.monotonic()
+        self.longest_round = max(self.longest_round, now - self.round_began)
+        self.round_began = now
+        ends = now + self.longest_round + self.saving
+        return ends - self.began >= SAVE_SECONDS and now - self.began >= 2 * self.saving
+
+    def time(self, save: Callable[[], None]) -> None:
+        """Save, and count from the moment that is saved."""
+        self.start()
+        save()
+        self.round_began = time.monotonic()
+        self.saving = self.round_began - self.began
+
+
+def validate(run: Run, batch: list[list[int]]) -> float:
+    loss = run.engine.evaluate(run.state, batch, run.config)
+    if not math.isfinite(loss):
+        raise RunError(diverged(run, f"the validation loss is {loss}", run.step))
+    return loss
+
+
+def take_steps(run: Run, n_steps: int) -> tuple[list[float], float]:
+    """Train for n_steps. Return their losses and the seconds they took together."""
+    batches = [run.data.batch(step, run.config.batch_size) for step in range(run.step, run.step + n_steps)]
+    began = time.perf_counter()
+    run.state, losses = run.engine.train_steps(run.state, batches, run.config)
+    return losses, time.perf_counter() - began
+
+
+def make_records(run: Run, losses: list[float], seconds: float) -> list[dict]:
+    records, ema = [], run.ema
+    for step, loss in enumerate(losses, start=run.step):
+        ema = metrics.smoothed(ema, loss)
+        lr = run.config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / run.config.num_steps))
+        records.append({"step": step + 1, "loss": loss, "ema": ema, "lr": lr, "seconds": seconds})
+    return records
+
+
+def check_finite(run: Run, records: list[dict], writer: metrics.Writer) -> None:
+    """Raise RunError at the first loss that is no number any more, when the records before it are written."""
+    for i, record in enumerate(records):
+        if not math.isfinite(record["loss"]):
+            writer.write(records[:i])
+            raise RunError(diverged(run, f"the loss is {record['loss']}", record["step"]))
+
+
+def diverged(run: Run, what: str, step: int) -> str:
+    advice = f"try a smaller --lr than {run.config.learning_rate:g}, or --clip-grad 1"
+    return f"{what} at step {step}; {kept(run)}; {advice}"
+
+
+def kept(run: Run) -> str:
+    """Say what is left of a run that ends here."""
+    if run.saved_step is not None:
+        return f"the checkpoint of step {run.saved_step} is kept: {run.checkpoint_path}"
+    if run.checkpoint_path.exists():
+        return f"nothing was saved yet, and the checkpoint of the run before is kept: {run.checkpoint_path}"
+    return "nothing was saved yet"
+
+
+def show(run: Run, progress: Progress, records: list[dict], request: StopRequest) -> None:
+    """Report the steps. Where nobody takes the report any more (`| head`, a full disk), save and stop."""
+    try:
+        for record in records:
+            progress.update(record["step"], record["loss"], record["ema"], record.get("val_loss"))
+    except OSError as error:
+        time.sleep(SIGNAL_SECONDS)  # a dropped ssh takes the terminal away first, and then says so by SIGHUP
+        if request.signum:  # all is saved in a moment
+            return
+        save(run)
+        reason = f"the output cannot be written ({error.strerror})"
+        raise RunError(f"{reason}; stopped after step {run.step} and saved; go on with --resume") from None
+
+
+def adapt(steps_per_call: int, n_steps: int, seconds: float) -> int:
+    """Return how many steps the next call should take, so that it lasts about CALL_SECONDS."""
+    if seconds > 2 * CALL_SECONDS:
+        return max(1, steps_per_call // 2)
+    if seconds < CALL_SECONDS / 2 and n_steps == steps_per_call:
+        return min(2 * steps_per_call, MAX_STEPS_PER_CALL)
+    return steps_per_call
+
+
+def save(run: Run) -> None:
+    """Write the checkpoint. Before the first one of a new run, an earlier run's is kept as previous.*.
+
+    The records up to its step are on the disk before it is: no power cut leaves a checkpoint that counts on others.
+    """
+    hold(run)
+    if run.saved_step is None and run.checkpoint_path.exists():
+        keep_previous(run.checkpoint_path)
+    if run.writer:
+        run.writer.sync()
+    params, adam_m, adam_v = run.engine.export_state(run.state)
+    content = Checkpoint(
+        params=params,
+        adam_m=adam_m,
+        adam_v=adam_v,
+        step=run.step,
+        config=dataclasses.asdict(run.config),
+        chars=run.data.tokenizer.chars,
+        dataset={
+            "name": run.data.dataset.name,
+            "mode": run.data.dataset.mode,
+            **column_of(run),
+            "sha256": run.data.sha256,
+        },
+        rng_state=run.rng.getstate(),
+        dtype=run.settings.dtype,
+        extra={
+            "ema": run.ema,
+            "trail": [list(pair) for pair in run.trail.items()],
+            "sampling": sampling_settings(run.settings),
+        },
+    )
+    checkpoint.save(run.checkpoint_path, content)
+    run.saved_step = run.step
+
+
+def column_of(run: Run) -> dict[str, str]:
+    """Return the column of a user's own CSV under its name: --resume takes it up again, and compare looks at it."""
+    return {"column": run.data.dataset.column} if run.data.dataset.column is not None else {}
+
+
+def hold(run: Run) -> None:
+    """Make sure that the folder is this run's, even if somebody has deleted it meanwhile."""
+    if run.lock:
+        try:
+            run.lock.take()
+        except UserError as error:
+            raise RunError(f"its files were deleted while this run went on: {error}") from None
+
+
+def sampling_settings(settings: Settings) -> dict[str, Any]:
+    """Return how to draw, as `main.py sample` takes it up again: not what was asked for on one occasion."""
+    values = {name: getattr(settings, name) for name in KEPT_SAMPLING}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def keep_records(run: Run) -> None:
+    """Before a new run writes its own: keep the metrics and the config that belong to the checkpoint which is there."""
+    if run.saved_step is not None or not run.checkpoint_path.exists():
+        return
+    try:
+        saved = checkpoint.load(run.checkpoint_path)
+    except UserError:  # damaged: nothing can belong to it
+        return
+    found, _ = metrics.look(run.folder / metrics.FILE, metrics.trail_to(saved.step, saved.extra))
+    if found:
+        for name in (metrics.FILE, run_config.FILE):
+            if (run.folder / name).exists():
+                copy(run.folder / name, run.folder / f"previous.{name}")
+
+
+def keep_previous(path: Path) -> None:
+    """Keep a run's checkpoint as previous.*; under another name what is no file at all, and would be in the way."""
+    if path.is_file():
+        copy(path, path.with_name(f"previous{path.suffix}"))
+    else:
+        metrics.kept_apart(path)
+
+
+def copy(path: Path, to: Path) -> None:
+    if to.is_dir():  # it would be in the way
+        metrics.kept_apart(to)
+    try:
+        with files.open_regular(path) as source, files.replacing(to) as file:
+            shutil.copyfileobj(source, file)
+    except OSError as error:
+        remedy = "it is unchanged; choose another folder with --out"
+        raise RunError(f"{path} could not be copied: {error.strerror}; {remedy}") from None
