@@ -3,8 +3,7 @@
 import gc
 import math
 
-import microgpt
-from microgpt import State, backward, loss_fn, train_step
+from microgpt import State, backward, gpt, loss_fn, tape, train_step
 
 
 def make_state(config, params, adam_m=None, adam_v=None, step=0, dtype="float64", device="auto"):
@@ -31,34 +30,38 @@ def like(tensors, flat):
     return {name: [[next(numbers) for _ in row] for row in rows] for name, rows in tensors.items()}
 
 
-def train_steps(state, batches, config):
+def compute(function, *arguments):
+    """Call a function of the lesson. Return nan where plain Python raises and the other folders compute inf or nan."""
     gc.disable()  # a Value refers to older ones only: there are no cycles for the collector to look for
     try:
-        return state, [or_nan(lambda batch=batch: train_step(state, batch, config)) for batch in batches]
-    finally:
-        gc.enable()
-
-
-def or_nan(compute):
-    """Plain Python raises where the other folders compute inf or nan: let the harness see a number here too."""
-    try:
-        return compute()
+        return function(*arguments)
     except ArithmeticError:
         return math.nan
+    finally:
+        gc.enable()
+        tape.clear()  # of what no backward() has ended
+
+
+def train_steps(state, batches, config):
+    return state, [compute(train_step, state, batch, config) for batch in batches]
 
 
 def evaluate(state, batch, config):
     n_tokens = sum(len(doc) - 1 for doc in batch)
-    return or_nan(lambda: sum(loss_fn(state.params, doc, n_tokens, config).data for doc in batch))
+    return sum(compute(lambda doc=doc: loss_fn(state.params, doc, n_tokens, config).data) for doc in batch)
 
 
 def next_logits(state, tokens, config):
-    logits = or_nan(lambda: [logit.data for logit in microgpt.gpt(state.params, tokens, config)[-1]])
-    return logits if isinstance(logits, list) else [logits] * len(state.params["lm_head"])
+    return scores(state, tokens, config)[-1]
 
 
 def logits(state, batch, config):
-    return [[[v.data for v in row] for row in microgpt.gpt(state.params, doc[:-1], config)] for doc in batch]
+    return [scores(state, doc[:-1], config) for doc in batch]
+
+
+def scores(state, tokens, config):
+    rows = compute(lambda: [[logit.data for logit in row] for row in gpt(state.params, tokens, config)])
+    return rows if isinstance(rows, list) else [[rows] * len(state.params["lm_head"])] * len(tokens)
 
 
 def loss_and_grads(state, batch, config):

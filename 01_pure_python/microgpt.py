@@ -4,14 +4,10 @@ Needs only the standard library. Trains on names, a document a step, and prints 
 The model and the algorithm follow Andrej Karpathy's microGPT.
 """
 
-import gc
 import math
 import random
 from dataclasses import dataclass
-from operator import mul
 from pathlib import Path
-
-sumprod = getattr(math, "sumprod", lambda a, b: sum(map(mul, a, b)))  # Python 3.12 and later have it ready-made
 
 
 # %% Data
@@ -77,7 +73,9 @@ def init_params(config: Config, vocab_size: int, rng: random.Random) -> dict[str
 
 
 # %% Model
-# A vector is a list of Values (see Gradients), a matrix a list of rows.
+# From here on a number is a Value (section Gradients): it adds and multiplies like a float, but remembers what it was
+# computed from, so that backward() can tell how the loss depends on each weight. A vector is a list of Values, a matrix
+# a list of rows.
 def linear(x, w):
     return [dot(row, x) for row in w]
 
@@ -97,38 +95,54 @@ def rmsnorm(x):
 
 
 def attention(x, params, layer, config):
-    """Let each position gather from itself and those before it (Vaswani et al. 2017). x and result: (T, C)."""
+    """Let each position gather from itself and those before it (Vaswani et al. 2017). x and result: (T, C).
+
+    A position's query q says what it looks for, its key k what others find it by, its value v what they take from it.
+    Each head does this by itself, with D of the C numbers, so that a position can look for several things at once.
+    """
     q, k, v = ([linear(xt, params[f"{layer}.attn_{w}"]) for xt in x] for w in ("wq", "wk", "wv"))
     D = config.n_embd // config.n_head
     attn_out = [[] for _ in x]
     for start in range(0, config.n_embd, D):
-        head = slice(start, start + D)
+        q_head = [qt[start : start + D] for qt in q]  # (T, D)
+        k_head = [kt[start : start + D] for kt in k]
+        v_head = [vt[start : start + D] for vt in v]
         for t in range(len(x)):
             visible = range(t + 1)  # causal: what comes later is to be predicted, not seen
-            attn_scores = [dot(q[t][head], k[s][head]) * D**-0.5 for s in visible]
+            # a sum of D products grows like √D: divided by it, scores are of the same size whatever D is
+            attn_scores = [dot(q_head[t], k_head[s]) * D**-0.5 for s in visible]
             attn_weights = softmax(attn_scores)
-            v_columns = zip(*(v[s][head] for s in visible))
-            attn_out[t] += [dot(attn_weights, column) for column in v_columns]
+            for d in range(D):
+                attn_out[t].append(dot(attn_weights, [v_head[s][d] for s in visible]))
     return [linear(out, params[f"{layer}.attn_wo"]) for out in attn_out]
 
 
 def mlp(x, params, layer):
     """Work on one position by itself: widen to 4C, squared ReLU (So et al. 2021), back to C."""
+    # without a ReLU two linear maps are no more than one; So et al. found that with its square a model learns faster
     h = [hi.relu_squared() for hi in linear(x, params[f"{layer}.mlp_fc1"])]
     return linear(h, params[f"{layer}.mlp_fc2"])
 
 
 def block(x, params, layer, config):
+    """Add to x what attention makes of it, and to the sum what mlp makes of that. x and result: (T, C).
+
+    x is the residual stream, which carries what is known at each position from the embeddings to the logits. Layers
+    only add to it, so gradients reach the first as well as the last. What they read of it is scaled by rmsnorm, so that
+    its numbers have the same size in every layer.
+    """
     attn_out = attention([rmsnorm(xt) for xt in x], params, layer, config)
-    x = [add_vectors(residual, out) for residual, out in zip(x, attn_out)]
-    return [add_vectors(residual, mlp(rmsnorm(residual), params, layer)) for residual in x]
+    residual = [add_vectors(xt, out) for xt, out in zip(x, attn_out)]
+    mlp_out = [mlp(rmsnorm(rt), params, layer) for rt in residual]
+    return [add_vectors(rt, out) for rt, out in zip(residual, mlp_out)]
 
 
 def gpt(params, tokens, config):
     """Return logits (T, V): after each of the T tokens, a score for every token that may come next."""
-    tape.clear()  # a new computation begins: backward() must be done with the one before
-    tok_emb, pos_emb = [params["wte"][token] for token in tokens], params["wpe"]
-    x = [rmsnorm(add_vectors(*embs)) for embs in zip(tok_emb, pos_emb)]
+    x = []
+    for position, token in enumerate(tokens):
+        tok_emb, pos_emb = params["wte"][token], params["wpe"][position]
+        x.append(rmsnorm(add_vectors(tok_emb, pos_emb)))
     for i in range(config.n_layer):
         x = block(x, params, f"layer{i}", config)
     return [linear(xt, params["lm_head"]) for xt in x]
@@ -136,26 +150,30 @@ def gpt(params, tokens, config):
 
 # %% Loss
 def cross_entropy(logits, target):
-    """Return -log softmax(logits)[target] as a single node; its derivative by the logits is probs - one_hot."""
+    """Return -log softmax(logits)[target] as one Value: its derivative by the logits is probs - one_hot(target)."""
     largest = max(logit.data for logit in logits)
     exps = [math.exp(logit.data - largest) for logit in logits]
     total = sum(exps)
-    dlogits = [e / total - (token == target) for token, e in enumerate(exps)]
+    probs = [e / total for e in exps]
+    dlogits = [prob - (token == target) for token, prob in enumerate(probs)]
     return Value(math.log(total) + largest - logits[target].data, logits, dlogits)
 
 
 def loss_fn(params, doc, n_tokens, config):
-    """Return one document's share of the batch's mean loss: n_tokens counts the predictions in the whole batch."""
+    """Return one document's share of the batch's mean loss: n_tokens counts the predictions in the whole batch.
+
+    At the start all V tokens are about equally likely, so the loss is about -ln(1 / V): 3.3 for the 27 tokens of names.
+    """
     logits = gpt(params, doc[:-1], config)
     return add([cross_entropy(row, target) for row, target in zip(logits, doc[1:])]) * (1 / n_tokens)
 
 
 # %% Gradients
-tape = []  # every Value that was computed, in the order it was made: children stand before what is made of them
+tape = []  # every Value computed so far, in the order it was made: children stand before what is made of them
 
 
 class Value:
-    """A number, the Values it was computed from, and its derivative by each: a dot product is one node, not many."""
+    """A number, the Values it was computed from, and its derivative by each: a dot product is one Value, not many."""
 
     __slots__ = ("children", "data", "grad", "local_grads")
 
@@ -194,7 +212,7 @@ def add_vectors(a, b):
 
 def dot(a, b):
     a_data, b_data = [v.data for v in a], [v.data for v in b]
-    return Value(sumprod(a_data, b_data), (*a, *b), b_data + a_data)
+    return Value(sum([ai * bi for ai, bi in zip(a_data, b_data)]), (*a, *b), b_data + a_data)
 
 
 def backward(loss):
@@ -204,6 +222,7 @@ def backward(loss):
         if grad := node.grad:  # a ReLU that is off passes nothing on
             for child, local_grad in zip(node.children, node.local_grads):
                 child.grad += grad * local_grad
+    tape.clear()  # the next computation begins anew; the weights keep their grads
 
 
 # %% Optimizer
@@ -219,21 +238,27 @@ class State:
 
 
 def adam_step(state, config):
-    """Move each weight against its gradient, by Adam (Kingma & Ba 2015), and set the gradient back to 0."""
+    """Move each weight against its gradient, by Adam (Kingma & Ba 2015), and set the gradient back to 0.
+
+    m, a mean of the last gradients, evens out what only single documents ask for. v, a mean of their squares, tells how
+    large they usually are: divided by its root, a weight with small gradients moves as far as one with large ones.
+    """
     clip = 1.0
     if config.clip_grad:
         norm = math.sqrt(sum([w.grad * w.grad for w in state.weights]))
         clip = min(1.0, config.clip_grad / (norm + 1e-6))
     learning_rate = config.learning_rate * 0.5 * (1 + math.cos(math.pi * state.step / config.num_steps))
     state.step += 1
-    m_correction = 1 - config.beta1**state.step  # both means start at 0 and are too small at first
-    v_correction = 1 - config.beta2**state.step
     for i, w in enumerate(state.weights):
         grad = w.grad * clip
-        m = state.adam_m[i] = config.beta1 * state.adam_m[i] + (1 - config.beta1) * grad
-        v = state.adam_v[i] = config.beta2 * state.adam_v[i] + (1 - config.beta2) * grad * grad
-        w.data -= learning_rate * (m / m_correction) / (math.sqrt(v / v_correction) + config.eps_adam)
+        m = config.beta1 * state.adam_m[i] + (1 - config.beta1) * grad
+        v = config.beta2 * state.adam_v[i] + (1 - config.beta2) * grad * grad
+        m_hat = m / (1 - config.beta1**state.step)  # both means start at 0 and are too small at first
+        v_hat = v / (1 - config.beta2**state.step)
+        w.data -= learning_rate * m_hat / (math.sqrt(v_hat) + config.eps_adam)
         w.grad = 0.0
+        state.adam_m[i] = m
+        state.adam_v[i] = v
 
 
 # %% Training
@@ -258,8 +283,9 @@ def generate(state, bos, rng, config):
     tokens = [bos]
     while len(tokens) <= config.block_size:
         logits = gpt(state.params, tokens, config)[-1]
-        probs = softmax([logit * (1 / config.temperature) for logit in logits])
-        token = rng.choices(range(len(probs)), weights=[p.data for p in probs])[0]
+        probs = [p.data for p in softmax([logit * (1 / config.temperature) for logit in logits])]
+        tape.clear()  # as backward() does where there is something to learn
+        token = rng.choices(range(len(probs)), weights=probs)[0]
         if token == bos:
             break
         tokens.append(token)
@@ -267,7 +293,6 @@ def generate(state, bos, rng, config):
 
 
 def main():
-    gc.disable()  # a Value refers to older ones only: there are no cycles for the collector to look for
     rng = random.Random(CONFIG.seed)  # one generator: order of documents, weights, then samples
     docs = load_docs(NAMES, rng)
     tokenizer = Tokenizer(docs)

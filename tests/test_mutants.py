@@ -53,7 +53,7 @@ MODEL = {
     },
     "norm eps 1e-6": {folder: [("1e-5)", "1e-6)")] for folder in FOLDERS},
     "no input norm": {
-        PYTHON: [("rmsnorm(add_vectors(*embs))", "add_vectors(*embs)")],
+        PYTHON: [("rmsnorm(add_vectors(tok_emb, pos_emb))", "add_vectors(tok_emb, pos_emb)")],
         NUMPY: [("rmsnorm(tok_emb", "(lambda x: (x, np.ones_like(x)))(tok_emb")],
         TORCH: [("rmsnorm(tok_emb", "(tok_emb")],
         BATCHED: [("rmsnorm(tok_emb", "(tok_emb")],
@@ -95,7 +95,7 @@ DOCUMENT_MEAN = [
 
 STEP = {
     "no bias correction": {
-        PYTHON: [("(m / m_correction) / (math.sqrt(v / v_correction)", "m / (math.sqrt(v)")],
+        PYTHON: [("m / (1 - config.beta1**state.step)", "m"), ("v / (1 - config.beta2**state.step)", "v")],
         NUMPY: [
             ("learning_rate / (1 - config.beta1**state.step)", "learning_rate"),
             ("np.divide(v, 1 - config.beta2**state.step,", "np.divide(v, 1,"),
@@ -106,7 +106,7 @@ STEP = {
         MLX: [("learning_rate / m_correction", "learning_rate"), ("mx.sqrt(v / v_correction)", "mx.sqrt(v)")],
     },
     "Adam eps inside the root": {
-        PYTHON: [("math.sqrt(v / v_correction) + config.eps_adam", "math.sqrt(v / v_correction + config.eps_adam)")],
+        PYTHON: [("math.sqrt(v_hat) + config.eps_adam", "math.sqrt(v_hat + config.eps_adam)")],
         NUMPY: [("np.add(np.sqrt(v_hat, out=buffer), config.eps_adam,", "np.sqrt(v_hat + config.eps_adam,")],
         TORCH: plain_adam(eps_inside=True),
         BATCHED: plain_adam(eps_inside=True),
