@@ -231,6 +231,17 @@ def test_bar_on_a_terminal(columns, tmp_path):
     assert any(line.startswith("sample  2: ") for line in lines)
 
 
+@pytest.mark.parametrize("arguments", [("--steps", 3, "--no-plot"), ("sample",)])
+def test_what_is_waited_for_stands_on_a_terminal_and_goes_again(arguments, tmp_path):
+    train = ("--steps", 3, "--no-plot", "--out", tmp_path)
+    assert "preparing" not in run(NUMPY, *train).stdout
+    waiting, others = f"preparing {NUMPY} …", ("--out", tmp_path)
+    received = on_terminal(command(NUMPY, *arguments, *others)).stdout
+    assert received.count(f"{waiting}\r{' ' * len(waiting)}\r") == 2  # the framework, then the model
+    assert received.count("preparing") == 2
+    assert "preparing" not in on_terminal(command(NUMPY, *arguments, *others, "--quiet")).stdout
+
+
 def test_bar_without_rich(tmp_path):
     hidden = tmp_path / "hidden"
     hidden.mkdir()

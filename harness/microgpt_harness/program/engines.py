@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 
 from ..contract import Engine, Folder
+from ..run.progress import waiting_for
 from ..system.errors import RunError, UserError
 
 
@@ -20,8 +21,9 @@ def load_engine(folder: Folder, args: Namespace) -> Engine:
     try:
         if folder.checkpoint.endswith(".safetensors"):
             importlib.import_module("safetensors")  # known to be missing now, and not when the run is to be saved
-        engine = importlib.import_module(module)
-        engine.lesson = importlib.import_module("microgpt")
+        with preparing(folder, args):
+            engine = importlib.import_module(module)
+            engine.lesson = importlib.import_module("microgpt")
         return engine
     except ModuleNotFoundError as error:
         raise UserError(missing_module(folder, args, error.name or "")) from error
@@ -29,6 +31,11 @@ def load_engine(folder: Folder, args: Namespace) -> Engine:
         reason = str(error) or "out of memory"
         remedy = f"is enough memory free? If so, install it anew: `uv sync --reinstall` in {folder.name}"
         raise RunError(f"what {folder.name} needs cannot be loaded: {reason}; {remedy}") from error
+
+
+def preparing(folder: Folder, args: Namespace) -> contextlib.AbstractContextManager[None]:
+    """While the block runs, say that the folder is getting ready: some frameworks take seconds over that."""
+    return waiting_for(f"preparing {folder.name}", quiet=getattr(args, "quiet", False))
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from ..run import checkpoint
 from ..run.sampling import Sampler
 from ..run.training import KEPT_SAMPLING, make_state
 from ..system.console import printable, say
-from .engines import load_engine, memory_errors
+from .engines import load_engine, memory_errors, preparing
 from .run_folders import trained_folder, training_command
 from .settings import OPTIONS, ConfigFile, dataset_values, parse_table, read_config_file, resolve
 
@@ -30,7 +30,8 @@ def command(folder: Folder, args: Namespace) -> int:
     if "seed" not in args.values:
         rng.setstate(saved.rng_state)  # so that it prints what the run printed at its end
     with memory_errors(engine):
-        state = make_state(engine, settings, saved.params)
+        with preparing(folder, args):
+            state = make_state(engine, settings, saved.params)
         sampler = Sampler(engine, state, engine.lesson.Tokenizer(saved.chars), saved.dataset["mode"], settings, rng)
         print_samples(args, sampler)
     return 0

@@ -20,7 +20,7 @@ from ..system import files, interrupts
 from ..system.console import printable, say, shown
 from ..system.errors import RunError, UserError
 from . import flags
-from .engines import load_engine, memory_errors
+from .engines import load_engine, memory_errors, preparing
 from .outcome import OUT_OF_MEMORY
 from .run_folders import check_run_folders, check_same_file, dataset_folder, own_files, training_command
 from .sample import new_sampler, print_samples, saved_settings
@@ -138,7 +138,8 @@ def train_one(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile,
         saved = resumed_checkpoint(folder, args, name, run_folder)
         own = own_reading(args, file, name, saved)
         dataset = datasets.load(name, **own, progress=lambda message: tell(args, message))
-        run = begin(folder, engine, args, file, dataset, run_folder, saved)
+        with preparing(folder, args):
+            run = begin(folder, engine, args, file, dataset, run_folder, saved)
         new_sampler(run)  # a prompt that cannot be honoured is known before hours of training, not after
         lock.take()
         run.lock = lock

@@ -1,5 +1,6 @@
 """What a run shows while it trains: a bar on a terminal, ten lines when piped, and a sparkline at the end."""
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -31,12 +32,30 @@ def make_progress(total: int, start: int, log_every: int | None, quiet: bool) ->
     """Return what suits the flags and the place that output goes to. `start` is the number of steps already taken."""
     if quiet:
         return Silent()
-    redraws = sys.stdout.isatty() and os.environ.get("TERM", "").lower() not in WITHOUT_CURSOR
-    if log_every is not None or not redraws:
+    if log_every is not None or not can_write_over():
         return Lines(total, max(1, -(-total // LINES)) if log_every is None else log_every)
     if importlib.util.find_spec("rich"):
         return RichBar(total, start)
     return PlainBar(total, start)
+
+
+def can_write_over() -> bool:
+    """Return whether output goes to a terminal on which a line can be written over."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "").lower() not in WITHOUT_CURSOR
+
+
+@contextlib.contextmanager
+def waiting_for(what: str, quiet: bool) -> Iterator[None]:
+    """While the block runs, say on a terminal what it is that takes so long. Then the line is empty again."""
+    if quiet or not can_write_over():
+        yield
+        return
+    line = f"{what} …"[: shutil.get_terminal_size().columns - SPARE]
+    print(line, end="\r", flush=True)
+    try:
+        yield
+    finally:
+        print(" " * len(line), end="\r", flush=True)
 
 
 class Silent:
