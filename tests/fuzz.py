@@ -36,7 +36,7 @@ from random import Random
 
 from microgpt_harness import cli
 from microgpt_harness.contract import Folder
-from microgpt_harness.data import datasets
+from microgpt_harness.data import registry, sources
 from microgpt_harness.program import outcome
 from microgpt_harness.run import checkpoint
 from microgpt_harness.system import interrupts
@@ -378,7 +378,7 @@ def try_case(number: int, options: argparse.Namespace, seeds: Path) -> tuple[str
         case = make_case(number, options.seed, folder, seeds)
         os.chdir(folder)
         os.environ["MICROGPT_MIRROR"], os.environ["MICROGPT_CACHE"] = str(folder / "mirror"), str(folder / "cache")
-        datasets.REGISTRY = case.registry or datasets.DATA / "datasets.toml"
+        registry.REGISTRY = case.registry or sources.DATA / "datasets.toml"
         before = outside(Path(place))
         peak = peak_of(resource.getrusage(resource.RUSAGE_SELF))  # of the cases before this one
         began, code, out, err, memory = time.monotonic(), -1, "", "", 0

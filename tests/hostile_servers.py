@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from microgpt_harness.data import datasets, downloads
+from microgpt_harness.data import datasets, downloads, registry
 from microgpt_harness.system.errors import RunError
 
 SILENCE, SECONDS = 0.5, 1.0  # downloads.TIMEOUT and MAX_SECONDS, as long as we are here
@@ -195,8 +195,8 @@ def meet(name: str, folder: Path) -> Outcome:
     """Load a dataset from a server, in this process, whose limits are changed meanwhile."""
     scheme = "http" if name in SERVERS else "https"
     with serving((SERVERS | OVER_TLS | AS_PROXY)[name]) as port, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets, "REGISTRY", folder / "datasets.toml")
-        datasets.REGISTRY.write_text(REGISTRY.format(url=f"{scheme}://127.0.0.1:{port}/hostile.txt"))
+        patch.setattr(registry, "REGISTRY", folder / "datasets.toml")
+        registry.REGISTRY.write_text(REGISTRY.format(url=f"{scheme}://127.0.0.1:{port}/hostile.txt"))
         patch.setattr(downloads, "TIMEOUT", SILENCE)
         patch.setattr(downloads, "MAX_SECONDS", SECONDS)
         patch.setenv("MICROGPT_CACHE", str(folder / "cache"))

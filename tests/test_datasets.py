@@ -27,7 +27,7 @@ import program
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from microgpt_harness.data import batches, datasets, downloads
+from microgpt_harness.data import batches, datasets, documents, downloads, registry, sources
 from microgpt_harness.system import files
 from microgpt_harness.system.errors import RunError, UserError
 
@@ -56,7 +56,7 @@ def mirror(monkeypatch):
 
 
 def cache_files() -> list[str]:
-    folder = datasets.cache_folder()
+    folder = sources.cache_folder()
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
@@ -72,8 +72,8 @@ def one_line(caught: pytest.ExceptionInfo, *parts: str) -> str:
 
 
 def test_registry_has_the_eight_in_order():
-    assert datasets.names() == NAMES
-    assert list(datasets.registry()) == NAMES
+    assert registry.names() == NAMES
+    assert list(registry.entries()) == NAMES
 
 
 def test_defaults_use_known_names_and_agree_with_the_lesson():
@@ -82,7 +82,7 @@ def test_defaults_use_known_names_and_agree_with_the_lesson():
         "training": {"num_steps", "batch_size", "clip_grad", "learning_rate"},
         "sampling": {"temperature", "top_k", "max_tokens", "n_samples"},
     }
-    for entry in datasets.registry().values():
+    for entry in registry.entries().values():
         for group, values in entry.defaults.items():
             assert set(values) <= allowed[group], entry.name
         heads, width = entry.model.get("n_head", 4), entry.model.get("n_embd", 16)
@@ -90,11 +90,11 @@ def test_defaults_use_known_names_and_agree_with_the_lesson():
         assert ("max_tokens" in entry.sampling) == (entry.mode == "stream"), entry.name
         assert entry.training.get("clip_grad") == (None if entry.name in ("names", "makemore") else 1.0), entry.name
     empty = {"model": {}, "training": {}, "sampling": {}}
-    assert datasets.registry()["names"].defaults == datasets.registry()["makemore"].defaults == empty
+    assert registry.entries()["names"].defaults == registry.entries()["makemore"].defaults == empty
 
 
 def test_addresses_are_pinned():
-    for entry in datasets.registry().values():
+    for entry in registry.entries().values():
         if entry.name == "names":
             assert entry.url is None
             continue
@@ -104,8 +104,8 @@ def test_addresses_are_pinned():
 
 
 def test_shipped_names_are_the_built_ones():
-    data = (datasets.DATA / "names.txt").read_bytes()
-    assert hashlib.sha256(data).hexdigest() == datasets.registry()["names"].sha256
+    data = (sources.DATA / "names.txt").read_bytes()
+    assert hashlib.sha256(data).hexdigest() == registry.entries()["names"].sha256
     names = data.decode("utf-8").removesuffix("\n").split("\n")
     assert len(names) == len(set(names)) == 32_000
     assert all(name.isascii() and name.isalpha() and name.islower() for name in names)
@@ -127,7 +127,7 @@ FIRST_AND_LAST = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_real_file_has_the_stated_counts(name, mirror):
-    entry, dataset = datasets.registry()[name], datasets.load(name)
+    entry, dataset = registry.entries()[name], datasets.load(name)
     assert (dataset.name, dataset.mode, dataset.defaults) == (name, entry.mode, entry.defaults)
     assert len(dataset.documents) == entry.documents
     assert sum(map(len, dataset.documents)) == entry.characters
@@ -151,19 +151,19 @@ def test_real_files_details(mirror):
 
 
 def test_listing_needs_no_file(monkeypatch, tmp_path):
-    rows = {row["name"]: row for row in datasets.listing()}
+    rows = {row["name"]: row for row in sources.listing()}
     assert list(rows) == NAMES
     assert rows["names"]["where"] == "shipped"
     assert {rows[name]["where"] for name in NAMES[1:]} == {"download"}
     assert rows["makemore"]["documents"] == 32_033 and rows["makemore"]["licence"] == "MIT"
-    datasets.cache_folder().mkdir()
-    (datasets.cache_folder() / "pokemon.csv").touch()
+    sources.cache_folder().mkdir()
+    (sources.cache_folder() / "pokemon.csv").touch()
     (tmp_path / "alice.txt").touch()
     monkeypatch.setenv("MICROGPT_MIRROR", str(tmp_path))
-    rows = {row["name"]: row for row in datasets.listing()}
+    rows = {row["name"]: row for row in sources.listing()}
     assert (rows["pokemon"]["where"], rows["alice"]["where"]) == ("cached", "mirror")
-    assert datasets.is_cached(datasets.registry()["pokemon"])
-    assert not datasets.is_cached(datasets.registry()["names"])
+    assert sources.is_cached(registry.entries()["pokemon"])
+    assert not sources.is_cached(registry.entries()["names"])
 
 
 def test_module_imports_nothing_slow():
@@ -181,12 +181,12 @@ def test_module_imports_nothing_slow():
 
 @pytest.mark.parametrize("given", ["english_words", "english-words", "English-Words", " ENGLISH_words "])
 def test_dashes_underscores_and_case_are_the_same(given):
-    assert datasets.resolve(given) == "english_words"
+    assert registry.resolve(given) == "english_words"
 
 
 def test_unknown_dataset_lists_the_names_and_suggests_the_nearest():
     with pytest.raises(UserError) as caught:
-        datasets.resolve("shakespere")
+        registry.resolve("shakespere")
     one_line(caught, "unknown dataset 'shakespere'", "Did you mean shakespeare?", *NAMES, "path of a text file")
     for hopeless in ("qqqqqq", "", "~qqqqqq", "a\0b", "q" * 5000):
         with pytest.raises(UserError):
@@ -202,7 +202,7 @@ def test_own_file(tmp_path, monkeypatch):
     assert (dataset.name, dataset.mode, dataset.documents) == ("My_names", "discrete", DOCUMENTS)
     assert dataset.defaults == {"model": {}, "training": {}, "sampling": {}}
     assert datasets.load("words").documents == DOCUMENTS  # an existing file needs no suffix
-    assert datasets.resolve("names") == "names"
+    assert registry.resolve("names") == "names"
     assert datasets.load("names").documents != DOCUMENTS  # the registry wins ...
     own = datasets.load(str(Path("names").resolve()))
     assert (own.name, own.documents) == ("names_own", DOCUMENTS)  # ... and its run folder stays its own
@@ -213,7 +213,7 @@ def test_own_file(tmp_path, monkeypatch):
     "path", ["..", "../..", "/", "...txt", "a/../..", "x/ .txt", "//.hidden", "é\n$(x).txt", "w" * 300]
 )
 def test_own_name_is_safe_as_a_folder(path):
-    name = datasets.own_name(path)
+    name = registry.own_name(path)
     assert name and not name.startswith(".") and not set(name) & set('/\\:\n*?"<>|') and len(name) <= 64
 
 
@@ -307,13 +307,13 @@ def make_registry(monkeypatch, tmp_path, data=CONTENT, file="small.txt", **chang
     lines = [f"{key} = {value}" if isinstance(value, int) else f'{key} = "{value}"' for key, value in row.items()]
     path = tmp_path / "datasets.toml"
     path.write_text("[small]\n" + "\n".join(line.replace("True", "true") for line in lines), encoding="utf-8")
-    monkeypatch.setattr(datasets, "REGISTRY", path)
+    monkeypatch.setattr(registry, "REGISTRY", path)
 
 
 def load_cached(monkeypatch, tmp_path, data, file="small.txt", **changes):
     make_registry(monkeypatch, tmp_path, data, file=file, **changes)
-    datasets.cache_folder().mkdir(exist_ok=True)
-    (datasets.cache_folder() / file).write_bytes(data)
+    sources.cache_folder().mkdir(exist_ok=True)
+    (sources.cache_folder() / file).write_bytes(data)
     return datasets.load("small").documents
 
 
@@ -363,7 +363,7 @@ def test_zip_members_in_name_order_with_or_without_a_top_folder(monkeypatch, tmp
 
 
 def members_of(content: bytes, member: str = "*.txt") -> list:
-    return datasets.members(content, member, "z.zip")
+    return documents.members(content, member, "z.zip")
 
 
 def test_wrong_zips(monkeypatch):
@@ -385,7 +385,7 @@ def test_wrong_zips(monkeypatch):
 
 
 def test_zip_bomb_is_refused(monkeypatch):
-    monkeypatch.setattr(datasets, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(documents, "MAX_BYTES", 10_000)
     bomb = zip_of({"a.txt": bytes(1_000_000)})
     with pytest.raises(RunError) as caught:
         members_of(bomb)
@@ -419,9 +419,9 @@ def test_no_zip_ends_in_a_traceback(data):
 @given(content=st.one_of(st.binary(max_size=60), st.text(max_size=60).map(lambda text: text.encode())))
 def test_no_text_ends_in_a_traceback(content):
     with contextlib.suppress(UserError):
-        text = datasets.decode(content, "own.txt")
+        text = documents.decode(content, "own.txt")
         assert "\r" not in text and "\0" not in text
-        assert all(line == line.strip() != "" for line in datasets.lines(text) + datasets.paragraphs(text))
+        assert all(line == line.strip() != "" for line in documents.lines(text) + documents.paragraphs(text))
 
 
 BOOK = "Title\n\n*** START OF THIS PROJECT GUTENBERG EBOOK X ***\n\nOne.\n\nTwo.\n\n{}*** END OF THIS X ***\nLicence"
@@ -457,11 +457,11 @@ def test_gutenberg_header_and_footer(monkeypatch, tmp_path, text, documents):
 )
 def test_a_half_written_table_spoils_only_itself(monkeypatch, tmp_path, changes, parts):
     make_registry(monkeypatch, tmp_path, **changes)
-    whole = (datasets.DATA / "datasets.toml").read_text(encoding="utf-8").partition("[makemore]")[0]
-    half = datasets.REGISTRY.read_text(encoding="utf-8")
-    datasets.REGISTRY.write_text(half + "\n\n" + whole, encoding="utf-8")
-    assert datasets.names() == ["names"] and list(datasets.faults()) == ["small"]
-    assert [row["name"] for row in datasets.listing()] == ["names"] and datasets.resolve("names") == "names"
+    whole = (sources.DATA / "datasets.toml").read_text(encoding="utf-8").partition("[makemore]")[0]
+    half = registry.REGISTRY.read_text(encoding="utf-8")
+    registry.REGISTRY.write_text(half + "\n\n" + whole, encoding="utf-8")
+    assert registry.names() == ["names"] and list(registry.faults()) == ["small"]
+    assert [row["name"] for row in sources.listing()] == ["names"] and registry.resolve("names") == "names"
     with pytest.raises(UserError) as caught:
         datasets.load("small")
     one_line(caught, "datasets.toml [small]", *parts)
@@ -479,29 +479,29 @@ def test_a_half_written_table_spoils_only_itself(monkeypatch, tmp_path, changes,
     ],
 )
 def test_a_table_that_somebody_is_at_work_on(monkeypatch, tmp_path, text, part):
-    monkeypatch.setattr(datasets, "REGISTRY", tmp_path / "datasets.toml")
-    whole = (datasets.DATA / "datasets.toml").read_text(encoding="utf-8")
+    monkeypatch.setattr(registry, "REGISTRY", tmp_path / "datasets.toml")
+    whole = (sources.DATA / "datasets.toml").read_text(encoding="utf-8")
     names = whole[whole.index("[names]") : whole.index("[makemore]")].rstrip()
     before = "\n\n\n\n" + text + "\n\n" if text.startswith("[") else text + "\n"
-    datasets.REGISTRY.write_text(before + names, encoding="utf-8")
-    assert datasets.names() == ["names"] and list(datasets.faults()) == ["small"]
+    registry.REGISTRY.write_text(before + names, encoding="utf-8")
+    assert registry.names() == ["names"] and list(registry.faults()) == ["small"]
     with pytest.raises(UserError) as caught:
-        datasets.resolve("small")
+        registry.resolve("small")
     one_line(caught, part)
     with pytest.raises(UserError) as caught:
-        datasets.resolve("smal")
+        registry.resolve("smal")
     one_line(caught, "unknown dataset 'smal'")
 
 
 def test_no_registry(monkeypatch, tmp_path):
-    monkeypatch.setattr(datasets, "REGISTRY", tmp_path / "datasets.toml")
-    datasets.REGISTRY.write_text("[", encoding="utf-8")
+    monkeypatch.setattr(registry, "REGISTRY", tmp_path / "datasets.toml")
+    registry.REGISTRY.write_text("[", encoding="utf-8")
     with pytest.raises(UserError) as caught:
-        datasets.names()
+        registry.names()
     one_line(caught, "not valid TOML")
-    datasets.REGISTRY.unlink()
+    registry.REGISTRY.unlink()
     with pytest.raises(UserError):
-        datasets.names()
+        registry.names()
 
 
 # ---- the downloader against a server that misbehaves ----
@@ -624,7 +624,7 @@ def test_download_and_never_twice(monkeypatch, tmp_path, server, behaviour):
     assert asked == (1 if behaviour in ("good", "chunked") else 2)
     assert datasets.load("small").documents == DOCUMENTS
     assert len(server.asked) == asked
-    assert datasets.listing()[0]["where"] == "cached"
+    assert sources.listing()[0]["where"] == "cached"
 
 
 @pytest.mark.parametrize(
@@ -652,7 +652,7 @@ def test_failed_download(monkeypatch, tmp_path, server, behaviour, cause, asked)
     with pytest.raises(RunError) as caught:
         datasets.load("small")
     assert caught.value.exit_code == 1
-    place = str(datasets.cache_folder() / "small.txt")
+    place = str(sources.cache_folder() / "small.txt")
     one_line(caught, "dataset small", f"{server.base}/{behaviour}/small.txt", cause, place, "MICROGPT_MIRROR")
     assert cache_files() == []
     assert asked in (None, len(server.asked))
@@ -810,8 +810,8 @@ def test_two_processes_race(monkeypatch, tmp_path, server):
     offer(monkeypatch, tmp_path, server, "meeting")
     code = (
         f"import sys, pathlib; sys.path.insert(0, {str(ROOT / 'harness')!r})\n"
-        "from microgpt_harness.data import datasets\n"
-        f"datasets.REGISTRY = pathlib.Path({str(datasets.REGISTRY)!r})\n"
+        "from microgpt_harness.data import datasets, registry\n"
+        f"registry.REGISTRY = pathlib.Path({str(registry.REGISTRY)!r})\n"
         "print(datasets.load('small').documents)"
     )
     run = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -862,8 +862,8 @@ def test_cache_that_cannot_be_written(monkeypatch, tmp_path, server):
 
 def test_damaged_cache_is_fetched_again(monkeypatch, tmp_path, server):
     offer(monkeypatch, tmp_path, server, "good")
-    datasets.cache_folder().mkdir()
-    damaged = datasets.cache_folder() / "small.txt"
+    sources.cache_folder().mkdir()
+    damaged = sources.cache_folder() / "small.txt"
     damaged.write_bytes(CONTENT[:-1])
     messages = []
     assert datasets.load("small", progress=messages.append).documents == DOCUMENTS
@@ -906,7 +906,7 @@ def test_mirror_address(monkeypatch, tmp_path, server):
     assert datasets.load("small").documents == DOCUMENTS
     assert server.asked == ["/good/small.txt"] and cache_files() == ["small.txt"]
 
-    (datasets.cache_folder() / "small.txt").unlink()
+    (sources.cache_folder() / "small.txt").unlink()
     monkeypatch.setenv("MICROGPT_MIRROR", f"{server.base}/wrong")
     with pytest.raises(RunError) as caught:
         datasets.load("small")
@@ -921,9 +921,9 @@ def test_mirror_address(monkeypatch, tmp_path, server):
 
 def test_shipped_file_that_was_changed_or_lost(monkeypatch, tmp_path):
     make_registry(monkeypatch, tmp_path)
-    without_url = [line for line in datasets.REGISTRY.read_text(encoding="utf-8").split("\n") if "url" not in line]
-    datasets.REGISTRY.write_text("\n".join(without_url), encoding="utf-8")
-    monkeypatch.setattr(datasets, "DATA", tmp_path)
+    without_url = [line for line in registry.REGISTRY.read_text(encoding="utf-8").split("\n") if "url" not in line]
+    registry.REGISTRY.write_text("\n".join(without_url), encoding="utf-8")
+    monkeypatch.setattr(sources, "DATA", tmp_path)
     with pytest.raises(RunError) as caught:
         datasets.load("small")
     one_line(caught, str(tmp_path / "small.txt"), "restore it")

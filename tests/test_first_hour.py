@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from lessons import FOLDERS, ROOT, each, load
-from microgpt_harness.data import columns, datasets
+from microgpt_harness.data import columns, datasets, registry, sources
 from microgpt_harness.program.settings import lesson_defaults, read_config_file
 from microgpt_harness.run import plots
 from microgpt_harness.system.errors import RunError, UserError
@@ -269,7 +269,7 @@ def test_no_false_alarm(text, tmp_path):
 
 
 @needs_mirror
-@pytest.mark.parametrize("name", datasets.names())
+@pytest.mark.parametrize("name", registry.names())
 def test_no_false_alarm_for_any_dataset(name, monkeypatch):
     monkeypatch.setenv("MICROGPT_MIRROR", MIRROR)
     documents = datasets.load(name).documents
@@ -326,13 +326,13 @@ def test_the_table_loads_as_it_is_printed(name, content, flags, expected, tmp_pa
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     table, said = microgpt("dataset", file, *flags)
     assert said.count("\n") == 1 and str(file) in said and "\x9b" not in table
-    registry = (datasets.DATA / "datasets.toml").read_text(encoding="utf-8") + "\n" + table
-    (tmp_path / "datasets.toml").write_text(registry, encoding="utf-8")
-    monkeypatch.setattr(datasets, "REGISTRY", tmp_path / "datasets.toml")
-    monkeypatch.setattr(datasets, "DATA", tmp_path / "data")
+    whole = (sources.DATA / "datasets.toml").read_text(encoding="utf-8") + "\n" + table
+    (tmp_path / "datasets.toml").write_text(whole, encoding="utf-8")
+    monkeypatch.setattr(registry, "REGISTRY", tmp_path / "datasets.toml")
+    monkeypatch.setattr(sources, "DATA", tmp_path / "data")
     (tmp_path / "data").mkdir()
-    assert datasets.faults() == {}
-    *_, entry = datasets.registry().values()
+    assert registry.faults() == {}
+    *_, entry = registry.entries().values()
     assert said.endswith(f"train with --dataset {entry.name}\n") and f"/{entry.file}, then" in said
     shutil.copy(file, tmp_path / "data" / entry.file)
     dataset = datasets.load(entry.name)
@@ -355,7 +355,7 @@ def test_the_table_of_an_address_is_downloaded_when_it_is_used(tmp_path, monkeyp
             address = f"http://127.0.0.1:{server.server_port}/Towns%201.csv?raw=true"
             table, said = microgpt("dataset", address, "--column", "name")
             (tmp_path / "datasets.toml").write_text(table, encoding="utf-8")
-            monkeypatch.setattr(datasets, "REGISTRY", tmp_path / "datasets.toml")
+            monkeypatch.setattr(registry, "REGISTRY", tmp_path / "datasets.toml")
             monkeypatch.setenv("MICROGPT_CACHE", str(tmp_path / "cache"))
             monkeypatch.delenv("MICROGPT_MIRROR", raising=False)
             monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -388,9 +388,9 @@ def test_no_table_for_what_could_not_be_trained_on(name, content, flags, says, t
 
 
 @needs_mirror
-@pytest.mark.parametrize("name", [name for name in datasets.names() if name not in ("names", "cities", "pokemon")])
+@pytest.mark.parametrize("name", [name for name in registry.names() if name not in ("names", "cities", "pokemon")])
 def test_guesses_are_what_the_registry_says(name, tmp_path):
-    entry = datasets.registry()[name]
+    entry = registry.entries()[name]
     if MIRROR.startswith("http"):
         pytest.skip("needs the mirror as a folder")
     table, _ = microgpt("dataset", Path(MIRROR) / entry.file)
@@ -400,12 +400,12 @@ def test_guesses_are_what_the_registry_says(name, tmp_path):
 
 
 def test_list_names_a_half_written_table_and_lists_the_others(tmp_path):
-    registry = tmp_path / "datasets.toml"
-    whole = (datasets.DATA / "datasets.toml").read_text(encoding="utf-8")
-    registry.write_text(whole + "\n[colours]\ntitle = 'Colours'\n", encoding="utf-8")
+    path = tmp_path / "datasets.toml"
+    whole = (sources.DATA / "datasets.toml").read_text(encoding="utf-8")
+    path.write_text(whole + "\n[colours]\ntitle = 'Colours'\n", encoding="utf-8")
     script = (
         f"import pathlib, runpy, sys; sys.path.insert(0, {str(ROOT / 'harness')!r})\n"
-        f"import microgpt_harness.data.datasets as d; d.REGISTRY = pathlib.Path({str(registry)!r})\n"
+        f"from microgpt_harness.data import registry; registry.REGISTRY = pathlib.Path({str(path)!r})\n"
         f"sys.argv = [{str(ROOT / PYTHON / 'main.py')!r}, *sys.argv[1:]]\n"
         "runpy.run_path(sys.argv[0], run_name='__main__')"
     )

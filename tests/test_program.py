@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from microgpt_harness.data import datasets
+from microgpt_harness.data import registry
 from microgpt_harness.run import metrics, progress
 from program import (
     MIRROR,
@@ -207,7 +207,7 @@ def test_list_shows_every_dataset(tmp_path):
     (tmp_path / "pokemon.csv").write_text("not looked into", encoding="utf-8")
     lines = run(PYTHON, "--list", env={"MICROGPT_CACHE": str(tmp_path)}).stdout.splitlines()
     rows = {line.split()[0]: line for line in lines[1:9]}
-    assert list(rows) == datasets.names()
+    assert list(rows) == registry.names()
     for words in ("discrete", "32,000", "198,946", "shipped", "public domain"):
         assert words in rows["names"]
     assert "cached" in rows["pokemon"] and "download" in rows["cities"]
@@ -356,10 +356,10 @@ def all_datasets(tmp_path_factory) -> tuple[Path, str]:
 
 
 @needs_mirror
-@pytest.mark.parametrize("name", datasets.names())
+@pytest.mark.parametrize("name", registry.names())
 def test_every_dataset_trains_and_samples(name, all_datasets):
     out, stdout = all_datasets
-    entry = datasets.registry()[name]
+    entry = registry.entries()[name]
     config, records = config_of(out, dataset=name), metrics.read(folder_of(out, dataset=name))
     assert config["documents"] == entry.documents and config["mode"] == entry.mode
     for group in ("model", "training"):
@@ -380,7 +380,7 @@ def test_all_datasets_are_drawn_together(all_datasets):
     out, stdout = all_datasets
     assert (out / "all_losses.png").read_bytes().startswith(b"\x89PNG")
     assert stdout.splitlines()[-1].startswith("all losses: ")
-    assert [path.name for path in sorted(out.iterdir())] == sorted([*datasets.names(), "all_losses.png"])
+    assert [path.name for path in sorted(out.iterdir())] == sorted([*registry.names(), "all_losses.png"])
 
 
 # ---- sampling ----

@@ -4,7 +4,7 @@ import shutil
 import sys
 import textwrap
 
-from ..data import datasets
+from ..data import registry, sources
 from ..system.console import printable, say
 from .settings import plain
 
@@ -14,7 +14,7 @@ NARROWEST = 20  # columns for the words of a line, however narrow the terminal
 def command() -> int:
     """Print a table of the datasets and their defaults: on a terminal as wide as that is, else one line each."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    rows = datasets.listing()
+    rows = sources.listing()
     print(f"{'name':14s} {'mode':9s} {'documents':>9s} {'characters':>10s}  {'where':9s} licence")
     for row in rows:
         counts = f"{row['documents']:9,d} {row['characters']:10,d}"
@@ -25,7 +25,7 @@ def command() -> int:
         # A space that does not break keeps a name and its value on one line.
         pairs = ", ".join(f"{key}\N{NO-BREAK SPACE}{plain(value)}" for key, value in own.items())
         print(hanging(f"{row['name']:14s} ", pairs or "none", width).replace("\N{NO-BREAK SPACE}", " "))
-    for fault in datasets.faults().values():
+    for fault in registry.faults().values():
         say(f"left out: {fault}")
     return 0
 

@@ -5,7 +5,7 @@ import shlex
 from argparse import Namespace
 from pathlib import Path
 
-from ..data import datasets
+from ..data import datasets, registry
 from ..run import run_config
 from ..system.console import shown
 from ..system.errors import UserError
@@ -14,8 +14,8 @@ from ..system.paths import RUNS
 
 def dataset_folder(name: str) -> str:
     """The folder's name under runs/, which a dataset of the registry shares with it."""
-    resolved = datasets.resolve(name)
-    return resolved if resolved in datasets.names() else datasets.own_name(resolved)
+    resolved = registry.resolve(name)
+    return resolved if resolved in registry.names() else registry.own_name(resolved)
 
 
 def trained_folder(args: Namespace, name: str) -> str:
@@ -24,7 +24,7 @@ def trained_folder(args: Namespace, name: str) -> str:
     is_folder = plain and os.path.isdir(args.out / name)  # noqa: PTH112 (Path's own fails where the name is too long)
     if is_folder:
         return name
-    check_same_file(args, datasets.resolve(name))
+    check_same_file(args, registry.resolve(name))
     return dataset_folder(name)
 
 
@@ -58,7 +58,7 @@ def check_same_file(args: Namespace, name: str) -> None:
 
 
 def own_files(named: list[str]) -> list[str]:
-    return [name for name in named if name not in datasets.names()]
+    return [name for name in named if name not in registry.names()]
 
 
 def training_command(args: Namespace, name: str) -> str:

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 from ..contract import Folder
-from ..data import datasets
+from ..data import registry
 from ..run import checkpoint
 from ..run.sampling import Sampler
 from ..run.training import KEPT_SAMPLING, make_state
@@ -45,7 +45,7 @@ def sampling_values(file: ConfigFile) -> dict[str, Any]:
 
 def saved_settings(folder: Folder, saved: Any, path: Path) -> dict[str, Any]:
     """What the checkpoint says of its model and of how its run sampled; where it is silent, the dataset's own way."""
-    entry = datasets.registry().get(saved.dataset["name"])
+    entry = registry.entries().get(saved.dataset["name"])
     own = dataset_values({"sampling": entry.sampling}, entry.name) if entry else {}
     sampling = saved.extra.get("sampling")
     sampling = sampling if isinstance(sampling, dict) else {}

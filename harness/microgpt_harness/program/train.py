@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..contract import Engine, Folder
-from ..data import datasets
+from ..data import datasets, registry
 from ..run import agreement, checkpoint, metrics, plots, training
 from ..run.bounds import Settings
 from ..run.checkpoint import describe_mismatch
@@ -60,10 +60,10 @@ def check_live_plot() -> None:
 def chosen_datasets(names: Iterable[str]) -> list[str]:
     """Return registry names and paths without repeats; `all` stands for the registry. UserError for an unknown one."""
     names = list(names)
-    for fault in datasets.faults().values() if "all" in names else ():
+    for fault in registry.faults().values() if "all" in names else ():
         say(f"left out: {fault}")
-    expanded = [each for name in names for each in (datasets.names() if name == "all" else [name])]
-    return list(dict.fromkeys(map(datasets.resolve, expanded)))
+    expanded = [each for name in names for each in (registry.names() if name == "all" else [name])]
+    return list(dict.fromkeys(map(registry.resolve, expanded)))
 
 
 def check_own_files(args: Namespace, file: ConfigFile, named: list[str]) -> None:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ..contract import Engine, Folder
-from ..data import datasets
+from ..data import datasets, registry
 from ..program.engines import load_engine
 from ..program.flags import computed_by
 from ..program.settings import dataset_values, resolve
@@ -103,7 +103,7 @@ def measure(folder: Folder, args: Namespace) -> dict[str, Any]:
 
 def start(folder: Folder, args: Namespace, engine: Engine) -> training.Run:
     """Begin a run that writes nothing."""
-    dataset = datasets.load(datasets.resolve(args.dataset or "names"), column=args.column, progress=say)
+    dataset = datasets.load(registry.resolve(args.dataset or "names"), column=args.column, progress=say)
     settings = resolve(
         [args.values, dataset_values(dataset.defaults, dataset.name)], engine.lesson.CONFIG, folder.dtypes
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ..data import datasets
+from ..data import registry
 from ..program.run_folders import trained_folder
 from ..program.settings import OPTIONS, dataset_values, lesson_defaults
 from ..run import agreement, plots
@@ -40,7 +40,7 @@ def command(args: Namespace) -> int:
 def dataset_folder(args: Namespace) -> Path:
     """Return where the runs are, under --out. A text file's runs stay there when the file itself has gone."""
     name = trained_folder(args, args.dataset)
-    if name not in (args.dataset, *datasets.names()) and os.path.isdir(args.dataset):  # noqa: PTH112 (never raises)
+    if name not in (args.dataset, *registry.names()) and os.path.isdir(args.dataset):  # noqa: PTH112 (never raises)
         raise UserError(
             f"--dataset {args.dataset}: a folder; name the dataset or its file here, and the runs with --out"
         )
@@ -202,7 +202,7 @@ def flags_for(folder: str, reference: Run) -> list[str]:
     if not (ROOT / folder / "main.py").is_file():
         raise NoFlag("there is no such folder here to train it again")
     dataset, column = reference.settings.get("dataset"), reference.settings.get("column")
-    entry = datasets.registry().get(dataset)
+    entry = registry.entries().get(dataset)
     if entry is None and reference.settings.get("mode") == "stream":
         raise NoFlag("mode stream has no flag: train it again with the --config file that sets it")
     own = dataset_values(entry.defaults, entry.name) if entry else {}
@@ -246,7 +246,7 @@ def missing_run(comparison: Comparison, args: Namespace) -> str:
 def dataset_argument(args: Namespace) -> str:
     """Return the dataset as that command has to name it: it runs in another folder, so a file needs its whole path."""
     folder = dataset_folder(args).name
-    if folder in datasets.names():
+    if folder in registry.names():
         return folder
     named = os.path.expanduser(args.dataset)  # noqa: PTH111 (Path's own fails where there is no such user)
     files = [Path(named), Path(f"{named}.txt")]

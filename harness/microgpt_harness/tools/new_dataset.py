@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ..data import columns, datasets
-from ..data.datasets import Entry
+from ..data import columns, datasets, documents, registry, sources
 from ..data.downloads import Unavailable, download
+from ..data.registry import Entry
 from ..system.console import UNPRINTABLE, say, shown
 from ..system.errors import RunError, UserError
 
@@ -25,14 +25,14 @@ def command(args: Namespace) -> int:
     """Print the table, and on standard error what is left to do."""
     entry = describe(args, read(args.source))
     print(as_toml(entry))
-    copy = "" if entry.url else f", copy {args.source} to {shown(datasets.DATA / entry.file)}"
-    say(f"paste this at the end of {shown(datasets.REGISTRY)}{copy}, then train with --dataset {entry.name}")
+    copy = "" if entry.url else f", copy {args.source} to {shown(sources.DATA / entry.file)}"
+    say(f"paste this at the end of {shown(registry.REGISTRY)}{copy}, then train with --dataset {entry.name}")
     return 0
 
 
 def read(source: str) -> bytes:
     """Return the bytes of a file or of an address."""
-    if not datasets.is_url(source):
+    if not sources.is_url(source):
         path = Path(source)
         if not path.is_absolute() and not path.exists():  # the usual reason: the command is run by --directory harness
             raise UserError(f"{source}: no such file in {Path.cwd()}; give its whole path")
@@ -45,10 +45,10 @@ def read(source: str) -> bytes:
 
 def describe(args: Namespace, data: bytes) -> Entry:
     """Return the entry, all guesses made. UserError for what could not be trained on either."""
-    url = args.source if datasets.is_url(args.source) else None
+    url = args.source if sources.is_url(args.source) else None
     path = Path(unquote(urlsplit(url).path) if url else args.source)
-    name = datasets.key(re.sub(r"\W+", "_", args.name or datasets.own_name(path)).strip("_")) or "text"
-    if name in datasets.registry() or name in datasets.faults():
+    name = registry.key(re.sub(r"\W+", "_", args.name or registry.own_name(path)).strip("_")) or "text"
+    if name in registry.entries() or name in registry.faults():
         raise UserError(f"there is a dataset {name} already; call this one something else by --name")
     suffix = path.suffix.lower() if re.fullmatch(r"\.\w{1,8}", path.suffix) else ""
     entry = Entry(
@@ -63,10 +63,10 @@ def describe(args: Namespace, data: bytes) -> Entry:
         characters=0,
         **form(args, suffix, data),
     )
-    documents = datasets.read_documents(entry, data)
-    datasets.check_documents(documents, args.source)
-    counts = {"documents": len(documents), "characters": sum(map(len, documents))}
-    return dataclasses.replace(entry, sha256=datasets.sha256(entry, data), **counts)
+    found = datasets.read_documents(entry, data)
+    datasets.check_documents(found, args.source)
+    counts = {"documents": len(found), "characters": sum(map(len, found))}
+    return dataclasses.replace(entry, sha256=sources.sha256(entry, data), **counts)
 
 
 def form(args: Namespace, suffix: str, data: bytes) -> dict[str, Any]:
@@ -75,13 +75,13 @@ def form(args: Namespace, suffix: str, data: bytes) -> dict[str, Any]:
         return zip_form(args, data)
     if args.member is not None:
         raise UserError(f"--member is for a zip, and {args.source} is none")
-    text = datasets.decode(data, args.source)
+    text = documents.decode(data, args.source)
     if args.column is not None:
         return {"format": "csv", "column": args.column, "mode": args.mode or "discrete"}
     if found := columns.found_in(text, suffix):
         raise UserError(f"{args.source} looks like CSV; name the --column, one of {columns.listed(found)}")
     mode = args.mode or guessed_mode(text)
-    gutenberg = datasets.without_gutenberg(text) != text
+    gutenberg = documents.without_gutenberg(text) != text
     return {"format": "text" if mode == "stream" else "lines", "mode": mode, "gutenberg": gutenberg}
 
 
@@ -90,7 +90,7 @@ def zip_form(args: Namespace, data: bytes) -> dict[str, Any]:
     if args.column is not None:
         raise UserError("--column is for a CSV; unpack the zip first, and name the CSV that is in it")
     member = args.member or "*.txt"
-    texts = [datasets.decode(content, name).strip() for name, content in datasets.members(data, member, args.source)]
+    texts = [documents.decode(content, name).strip() for name, content in documents.members(data, member, args.source)]
     mode = args.mode or guessed_mode("\n".join(texts))
     content = "text" if mode == "stream" else "lines"
     return {"format": "zip", "member": member, "content": content, "mode": mode, "hash_of": "members"}
@@ -98,7 +98,7 @@ def zip_form(args: Namespace, data: bytes) -> dict[str, Any]:
 
 def guessed_mode(text: str) -> str:
     """Running text has a blank line every few lines; a list has none, or a stray one."""
-    paragraphs, lines = len(datasets.paragraphs(text)), len(datasets.lines(text))
+    paragraphs, lines = len(documents.paragraphs(text)), len(documents.lines(text))
     return "stream" if paragraphs > 1 and lines <= LINES_PER_PARAGRAPH * paragraphs else "discrete"
 
 
