@@ -16,7 +16,8 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from lessons import NAMES, REFERENCE, Edit, Lesson, in_float64, load
+from lessons import NAMES, REFERENCE, Lesson, in_float64, load
+from microgpt_harness.tools.mistakes import Edits
 
 # float64: a few hundred roundings of 1e-16 each; float32: of 6e-8 each.
 TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
@@ -45,7 +46,7 @@ ONE_STEP = {
     "clipped": {"batch_size": 4, "clip_grad": 0.1},
 }
 
-SHORT_MAIN = 50  # steps of a lesson alone
+SHORT_MAIN = 10  # steps of a lesson alone
 
 Comparison = dict[str, tuple[float, float]]  # what was compared -> (the largest difference, its bound)
 
@@ -142,50 +143,52 @@ def loss_and_grads_at_point(lesson: Lesson, state: Any) -> dict[str, dict[str, A
 
 
 def compare_adam_step(lesson: Lesson, dtype: str = "float64") -> Comparison:
-    """Compare the loss, both moments and the weights after a first step, and after a step of a run under way.
+    """Compare the loss, both moments and the weights after a first step, and after one and two of a run under way.
 
     In the first step eps_adam weighs most, as m / √v is 1 for every weight but for eps: at the point gradients go down
     to the size of eps, and bias correction is largest. In the later one the schedule's slope and clipping show, which
-    Adam's first step undoes. In float32 weights are compared with Adam's formula, for which see `roundings`.
+    Adam's first step undoes. What the one after it shows is whether a step leaves anything behind that it should not.
+    In float32 weights are compared with Adam's formula, for which see `roundings`.
     """
     comparison = {}
-    for when, step in (("first", 0), ("later", STEPS_TAKEN)):
-        actual, expected = adam_step_at_point(lesson, dtype, step), reference_adam_step(step)
+    for when, step, count in (("first", 0, 1), ("later", STEPS_TAKEN, 1), ("next", STEPS_TAKEN, 2)):
+        actual, expected = adam_step_at_point(lesson, dtype, step, count), reference_adam_step(step, count)
         for what in ("loss", "adam_m", "adam_v"):
             difference = largest_difference(getattr(actual, what), getattr(expected, what))
             comparison[f"{when} step's {what}"] = difference, TOLERANCE[dtype]
-        if dtype == "float32":
+        if dtype == "float32" and count == 1:
             comparison[f"{when} step's weights, in roundings"] = roundings(actual, step, config_of(lesson)), ROUNDINGS
-        else:
+        elif dtype == "float64":
             difference = largest_difference(actual.weights, expected.weights)
             comparison[f"{when} step's weights"] = difference, TOLERANCE[dtype]
     return comparison
 
 
 @cache
-def reference_adam_step(step: int) -> "Step":
-    return adam_step_at_point(load(REFERENCE), "float64", step)
+def reference_adam_step(step: int, count: int) -> "Step":
+    return adam_step_at_point(load(REFERENCE), "float64", step, count)
 
 
-def adam_step_at_point(lesson: Lesson, dtype: str, step: int) -> "Step":
+def adam_step_at_point(lesson: Lesson, dtype: str, step: int, count: int) -> "Step":
     moments = moments_under_way() if step else {}
-    return one_step(lesson, state_at_point(lesson, dtype, **moments, step=step), batch_of(lesson), config_of(lesson))
+    state = state_at_point(lesson, dtype, **moments, step=step)
+    return steps_on(lesson, state, [batch_of(lesson)] * count, config_of(lesson))
 
 
 class Step(NamedTuple):
-    """What a step began from and what came out of it."""
+    """What a step, or the last of several, began from and what came out of it."""
 
-    weights_before: dict[str, Any]
+    weights_before: dict[str, Any]  # before the first of several
     loss: dict[str, float]  # by a name as well, so that it is compared as all else
     weights: dict[str, Any]
     adam_m: dict[str, Any]
     adam_v: dict[str, Any]
 
 
-def one_step(lesson: Lesson, state: Any, batch: list[list[int]], config: Any) -> Step:
+def steps_on(lesson: Lesson, state: Any, batches: list[list[list[int]]], config: Any) -> Step:
     weights_before, _, _ = lesson.engine.export_state(state)
-    state, losses = lesson.engine.train_steps(state, [batch], config)
-    return Step(weights_before, {"loss": losses[0]}, *lesson.engine.export_state(state))
+    state, losses = lesson.engine.train_steps(state, batches, config)
+    return Step(weights_before, {"loss": losses[-1]}, *lesson.engine.export_state(state))
 
 
 def roundings(step: Step, steps_before: int, config: Any, float32_schedule: bool = False) -> float:
@@ -222,15 +225,16 @@ def schedule(steps_before: int, config: Any) -> float:
     return 0.5 * (1 + math.cos(math.pi * steps_before / config.num_steps))
 
 
-def compare_one_step(lesson: Lesson, case: str, float32_schedule: bool = False) -> Comparison:
+def compare_one_step(lesson: Lesson, case: str, float32_schedule: bool = False, nth_point: int = 1) -> Comparison:
     """Give a lesson in float32 the numbers of points along the reference's run, and compare one step from each.
 
     So a mistake shows that only trained weights bring out, or only moments under way, or the end of the schedule; and
     an honest lesson is as near at step 500 as at the first, where two whole runs have long parted by their rounding.
+    Only every nth of the points is taken.
     """
     config = replace(lesson.microgpt.CONFIG, **ONE_STEP[case])
-    steps = [step_from(lesson, "float32", point, config) for point in points_of_a_run()]
-    expected = steps_of_the_reference(case)
+    points, expected = points_of_a_run()[::nth_point], steps_of_the_reference(case)[::nth_point]
+    steps = [step_from(lesson, "float32", point, config) for point in points]
     differences = {
         what: largest(
             largest_difference(getattr(step, what), getattr(wanted, what))
@@ -239,8 +243,7 @@ def compare_one_step(lesson: Lesson, case: str, float32_schedule: bool = False) 
         for what in ("loss", "adam_m", "adam_v")
     }
     off = largest(
-        roundings(step, point.step, config, float32_schedule)
-        for step, point in zip(steps, points_of_a_run(), strict=True)
+        roundings(step, point.step, config, float32_schedule) for step, point in zip(steps, points, strict=True)
     )
     return {
         "loss": (differences["loss"], LOSS),
@@ -284,7 +287,7 @@ def points_of_a_run() -> list[Point]:
 def step_from(lesson: Lesson, dtype: str, point: Point, config: Any) -> Step:
     step, params, adam_m, adam_v = point
     state = lesson.make_state(config, params, dtype, adam_m=adam_m, adam_v=adam_v, step=step)
-    return one_step(lesson, state, batch_of_names(step, config.batch_size), config)
+    return steps_on(lesson, state, [batch_of_names(step, config.batch_size)], config)
 
 
 class Start(NamedTuple):
@@ -327,9 +330,9 @@ def compare_main(lesson: Lesson) -> None:
         raise Different("names")
 
 
-def short_main(folder: str) -> tuple[Edit, ...]:
+def short_main(folder: str) -> Edits:
     """Return the edits after which a lesson alone is soon done, and computes what no rounding moves in four digits."""
-    return (*in_float64(folder), Edit("num_steps: int = 500", f"num_steps: int = {SHORT_MAIN}"))
+    return (*in_float64(folder), ("num_steps: int = 500", f"num_steps: int = {SHORT_MAIN}"))
 
 
 @cache

@@ -18,6 +18,8 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from microgpt_harness.tools import mistakes
+from microgpt_harness.tools.mistakes import Edits
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = sorted(path.parent.name for path in ROOT.glob("0*/microgpt.py"))
@@ -51,14 +53,6 @@ def each(folders: list[str]) -> list[Any]:
 
 # Loading
 @dataclass(frozen=True)
-class Edit:
-    """One replacement in a lesson's source: `old` must stand there exactly once."""
-
-    old: str
-    new: str
-
-
-@dataclass(frozen=True)
 class Lesson:
     """A folder's two modules, asked for NumPy arrays."""
 
@@ -85,29 +79,24 @@ class Lesson:
 
 
 @cache
-def load(folder: str, edits: tuple[Edit, ...] = (), appended: str = "") -> Lesson:
-    """Load a folder's modules, the lesson's source changed by `edits` and with `appended` at its end.
+def load(folder: str, edits: Edits = ()) -> Lesson:
+    """Load a folder's modules, each text in the lesson's source replaced as `edits` say.
 
     FOLDER:DEVICE is the folder's lesson computing on that device, where FOLDER alone is the CPU.
-    ValueError: the text an edit replaces is not there, or more than once, so that the edit would be a guess.
+    UserError: the text an edit replaces is not there, or more than once, so that the edit would be a guess.
     """
     folder, _, device = folder.partition(":")
     if device:
-        return replace(load(folder, edits, appended), device=device)
+        return replace(load(folder, edits), device=device)
     path = ROOT / folder / "microgpt.py"
-    source = path.read_text(encoding="utf-8")
-    for edit in edits:
-        if (count := source.count(edit.old)) != 1:
-            raise ValueError(f"{folder}/microgpt.py: expected once, found {count} times: {edit.old!r}")
-        source = source.replace(edit.old, edit.new)
-    microgpt = execute(path, source + appended, f"lesson_{folder}")
+    microgpt = execute(path, mistakes.apply(path.read_text(encoding="utf-8"), edits), f"lesson_{folder}")
     return Lesson(folder, microgpt, load_beside(path.with_name("engine.py"), microgpt))
 
 
-def in_float64(folder: str) -> tuple[Edit, ...]:
+def in_float64(folder: str) -> Edits:
     """Return the edits after which a lesson alone computes in float64, if it would not do so anyway."""
     source = (ROOT / folder / "microgpt.py").read_text(encoding="utf-8")
-    return tuple(Edit(old, old.replace("32", "64")) for old in re.findall(r"dtype=\w+\.float32", source))
+    return tuple((old, old.replace("32", "64")) for old in re.findall(r"dtype=\w+\.float32", source))
 
 
 def load_beside(path: Path, microgpt: ModuleType) -> ModuleType:
