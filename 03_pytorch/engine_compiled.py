@@ -3,6 +3,8 @@
 It takes a minute before the first step, so it is for models large enough, and runs long enough, to earn that back.
 """
 
+# %% PyTorch
+# The same in every folder that uses PyTorch: a test compares the bytes.
 import engine
 import torch
 from engine import export_state, loss_and_grads, train_steps

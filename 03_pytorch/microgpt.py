@@ -4,7 +4,6 @@ Trains on names and prints 20 new ones: `uv run python microgpt.py`.
 The model and the algorithm follow Andrej Karpathy's microGPT.
 """
 
-import math
 import random
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.optim.adam import adam
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 
 # %% Data
@@ -79,6 +78,7 @@ def init_params(config: Config, vocab_size: int, rng: random.Random) -> dict[str
 
 
 # %% Model
+# Written for x of shape (…, T, C): a batch's B documents may stand in front of T. Every function here lets them be.
 linear = partial(nn.Linear, bias=False)  # made with (n_in, n_out), keeps its weights as (out, in)
 
 
@@ -97,11 +97,11 @@ class CausalSelfAttention(nn.Module):
         self.wq, self.wk, self.wv, self.wo = linear(C, C), linear(C, C), linear(C, C), linear(C, C)
 
     def forward(self, x):
-        T, C = x.shape
-        heads = (1, T, self.n_head, C // self.n_head)
-        q, k, v = (w(x).view(heads).transpose(1, 2) for w in (self.wq, self.wk, self.wv))  # (1, H, T, D)
-        attn_out = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # softmax(q kᵀ / √D + causal mask) v
-        return self.wo(attn_out.transpose(1, 2).reshape(T, C))  # (T, C)
+        heads = (*x.shape[:-1], self.n_head, -1)  # (…, T, H, D)
+        q, k, v = (w(x).view(heads).transpose(-3, -2) for w in (self.wq, self.wk, self.wv))  # (…, H, T, D)
+        # In one call: attn_scores = q kᵀ / √D, what comes later masked, attn_weights by softmax, their sum of v.
+        attn_out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.wo(attn_out.transpose(-3, -2).flatten(-2))  # (…, T, C)
 
 
 class MLP(nn.Module):
@@ -113,7 +113,7 @@ class MLP(nn.Module):
         self.fc2 = linear(4 * config.n_embd, config.n_embd)
 
     def forward(self, x):
-        h = F.relu(self.fc1(x)).square()
+        h = F.relu(self.fc1(x)).square()  # (…, T, 4C)
         return self.fc2(h)
 
 
@@ -129,7 +129,7 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """Map tokens (T) to logits (T, V): after each token, a score for every token that may come next."""
+    """Map tokens (…, T) to logits (…, T, V): after each token, a score for every token that may come next."""
 
     def __init__(self, config, vocab_size):
         super().__init__()
@@ -139,7 +139,7 @@ class GPT(nn.Module):
         self.layers = nn.ModuleList(Block(config) for _ in range(config.n_layer))
 
     def forward(self, tokens):
-        tok_emb, pos_emb = self.wte(tokens), self.wpe.weight[: tokens.shape[0]]
+        tok_emb, pos_emb = self.wte(tokens), self.wpe.weight[: tokens.shape[-1]]
         x = rmsnorm(tok_emb + pos_emb)
         for layer in self.layers:
             x = layer(x)
@@ -149,8 +149,8 @@ class GPT(nn.Module):
         """Return the weights under the names of `init_params`: layers.0.attn.wq.weight is layer0.attn_wq."""
         matrices = {}
         for name, weight in self.named_parameters():
-            *layer, matrix = name.removesuffix(".weight").replace("layers.", "layer").split(".", 1)
-            matrices[".".join([*layer, matrix.replace(".", "_")])] = weight
+            name = name.removesuffix(".weight").replace("layers.", "layer")
+            matrices[name.replace("attn.", "attn_").replace("mlp.", "mlp_")] = weight
         return matrices
 
 
@@ -163,48 +163,35 @@ def loss_fn(model, doc, n_tokens):
 
 # %% Gradients
 # loss.backward() in train_step: autograd recorded the operations on the way forward and now runs them backwards.
+# It adds to what each weight's .grad holds already, so adam_step resets that.
 
 
 # %% Optimizer
 class State:
-    """The model, Adam's two running means for each of its weights, and the number of steps taken."""
+    """The model, the optimizer with Adam's two running means for each weight, and the learning rate's schedule."""
 
-    @torch.no_grad()
     def __init__(self, params, config, dtype=torch.float32, device="cpu"):
         self.model = GPT(config, len(params["wte"])).to(device, dtype)
-        for name, weight in self.model.matrices().items():
-            weight.copy_(torch.tensor(params[name], dtype=torch.float64))
-        self.adam_m = [torch.zeros_like(weight) for weight in self.model.parameters()]
-        self.adam_v = [torch.zeros_like(weight) for weight in self.model.parameters()]
-        self.step = 0
+        with torch.no_grad():  # setting the weights is nothing to differentiate
+            for name, weight in self.model.matrices().items():
+                weight.copy_(torch.tensor(params[name], dtype=torch.float64))
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(),
+            lr=config.learning_rate,
+            betas=(config.beta1, config.beta2),
+            eps=config.eps_adam,
+            fused=True,  # one kernel for all weights, not a dozen calls for each
+        )
+        self.scheduler = CosineAnnealingLR(self.optimizer, T_max=config.num_steps)  # half a cosine, down to 0
 
 
-@torch.no_grad()
 def adam_step(state, config):
-    """Move each weight against its gradient, by Adam (Kingma & Ba 2015), and forget the gradients."""
-    weights = list(state.model.parameters())
+    """Move each weight against its gradient, by Adam (Kingma & Ba 2015), and reset the gradients."""
     if config.clip_grad:
-        nn.utils.clip_grad_norm_(weights, config.clip_grad)
-    learning_rate = config.learning_rate * 0.5 * (1 + math.cos(math.pi * state.step / config.num_steps))
-    # The function inside torch.optim.Adam: the class would first spend seconds on importing PyTorch's compiler.
-    adam(
-        weights,
-        [weight.grad for weight in weights],
-        state.adam_m,
-        state.adam_v,
-        state_steps=torch.full([len(weights)], float(state.step), device=weights[0].device).unbind(),
-        lr=learning_rate,
-        beta1=config.beta1,
-        beta2=config.beta2,
-        eps=config.eps_adam,
-        weight_decay=0,
-        amsgrad=False,
-        max_exp_avg_sqs=[],
-        maximize=False,
-        fused=True,  # one kernel for all weights, not a dozen calls for each
-    )
-    state.model.zero_grad()
-    state.step += 1
+        nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_grad)
+    state.optimizer.step()
+    state.scheduler.step()
+    state.optimizer.zero_grad()
 
 
 # %% Training

@@ -1,7 +1,20 @@
 """This folder's lesson behind the names that the harness calls (harness/microgpt_harness/contract.py)."""
 
 import torch
-from microgpt import State, loss_fn, pad, train_step
+from microgpt import State, loss_fn, train_step
+
+
+def tokens_at_once(config):
+    return config.batch_size * config.block_size
+
+
+def mean_loss(model, batch):
+    """Return the mean loss over the batch's tokens, all documents at once, as train_step takes it."""
+    return loss_fn(model, batch)
+
+
+# %% PyTorch
+# The same in every folder that uses PyTorch: a test compares the bytes.
 
 OUT_OF_MEMORY = ("can't allocate memory", "out of memory")  # on the CPU, on a GPU
 
@@ -11,14 +24,22 @@ WORTH_THREADS = 16_384
 
 
 def make_state(config, params, adam_m=None, adam_v=None, step=0, dtype="float32", device="auto"):
-    torch.set_num_threads(ALL_THREADS if config.batch_size * config.block_size * config.n_embd >= WORTH_THREADS else 1)
+    torch.set_num_threads(ALL_THREADS if tokens_at_once(config) * config.n_embd >= WORTH_THREADS else 1)
     state = State(params, config, getattr(torch, dtype), find_device(device, dtype))
-    if adam_m:
-        for i, name in enumerate(state.model.matrices()):
-            state.adam_m[i].copy_(torch.tensor(adam_m[name], dtype=torch.float64))
-            state.adam_v[i].copy_(torch.tensor(adam_v[name], dtype=torch.float64))
-    state.step = step
+    for name, weight in state.model.matrices().items():
+        state.optimizer.state[weight] = {
+            "step": torch.tensor(float(step), device=weight.device),
+            "exp_avg": like(weight, adam_m[name]) if adam_m else torch.zeros_like(weight),
+            "exp_avg_sq": like(weight, adam_v[name]) if adam_v else torch.zeros_like(weight),
+        }
+    state.optimizer.step()  # moves nothing, as there are no gradients: the scheduler warns if it is the first to step
+    for _ in range(step):  # each learning rate is computed from the one before: so they are the same to the last bit
+        state.scheduler.step()
     return state
+
+
+def like(weight, rows):
+    return torch.tensor(rows, dtype=torch.float64).to(weight)
 
 
 def find_device(device, dtype):
@@ -33,9 +54,13 @@ def find_device(device, dtype):
 
 
 def export_state(state):
-    matrices = state.model.matrices()
-    tensors = (matrices.values(), state.adam_m, state.adam_v)
-    return tuple({name: numpy(tensor) for name, tensor in zip(matrices, group)} for group in tensors)
+    weights = state.model.matrices()
+    moments = {name: state.optimizer.state[weight] for name, weight in weights.items()}
+    return (
+        {name: numpy(weight) for name, weight in weights.items()},
+        {name: numpy(kept["exp_avg"]) for name, kept in moments.items()},
+        {name: numpy(kept["exp_avg_sq"]) for name, kept in moments.items()},
+    )
 
 
 def numpy(tensor):
@@ -48,24 +73,25 @@ def train_steps(state, batches, config):
 
 @torch.inference_mode()
 def evaluate(state, batch, config):
-    return loss_fn(state.model, batch).item()
-
-
-@torch.inference_mode()
-def next_logits(state, tokens, config):
-    tokens = torch.tensor([tokens], device=state.model.lm_head.weight.device)
-    return state.model(tokens)[0, -1].tolist()
-
-
-@torch.inference_mode()
-def logits(state, batch, config):
-    tokens = pad([doc[:-1] for doc in batch], 0, state.model.lm_head.weight.device)
-    return [rows[: len(doc) - 1] for rows, doc in zip(numpy(state.model(tokens)), batch)]
+    return mean_loss(state.model, batch).item()
 
 
 def loss_and_grads(state, batch, config):
-    loss = loss_fn(state.model, batch)
+    loss = mean_loss(state.model, batch)
     loss.backward()
     grads = {name: numpy(weight.grad) for name, weight in state.model.matrices().items()}
-    state.model.zero_grad()  # as a step expects it
+    state.optimizer.zero_grad()  # as a step expects it
     return loss.item(), grads
+
+
+def logits(state, batch, config):
+    return [numpy(scores(state, doc[:-1])) for doc in batch]
+
+
+def next_logits(state, tokens, config):
+    return scores(state, tokens)[-1].tolist()
+
+
+@torch.inference_mode()
+def scores(state, tokens):
+    return state.model(torch.tensor(tokens, device=state.model.lm_head.weight.device))

@@ -54,9 +54,10 @@ def source(folder: str) -> str:
     return (ROOT / folder / "microgpt.py").read_text(encoding="utf-8")
 
 
-def sections(folder: str) -> dict[str, str]:
+def sections(folder: str, file: str = "microgpt.py") -> dict[str, str]:
     """Return each section's body by its banner's title."""
-    _, *parts = re.split(r"^# %% (.*)\n", source(folder), flags=re.MULTILINE)
+    text = (ROOT / folder / file).read_text(encoding="utf-8")
+    _, *parts = re.split(r"^# %% (.*)\n", text, flags=re.MULTILINE)
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
@@ -74,6 +75,18 @@ def test_the_ten_banners_stand_in_order_and_no_others(folder):
 @pytest.mark.parametrize("title", SHARED)
 def test_the_first_four_sections_are_the_same_bytes(folder, title):
     assert sections(folder)[title].encode() == sections(FOLDERS[0])[title].encode()
+
+
+@pytest.mark.parametrize("file", ["engine.py", "engine_compiled.py"])
+def test_what_engines_of_one_framework_share_is_the_same_bytes(file):
+    """No folder imports another: a section with the name of a framework stands in each engine that uses it."""
+    named_alike: dict[str, list[bytes]] = {}
+    for folder in FOLDERS:
+        if (ROOT / folder / file).exists():
+            for title, body in sections(folder, file).items():
+                named_alike.setdefault(title, []).append(body.encode())
+    assert any(len(bodies) > 1 for bodies in named_alike.values())
+    assert all(set(bodies) == {bodies[0]} for bodies in named_alike.values())
 
 
 @every_lesson
