@@ -8,6 +8,7 @@ import math
 import random
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -75,7 +76,11 @@ def init_params(config: Config, vocab_size: int, rng: random.Random) -> dict[str
 
 
 # %% Model
-# One document at a time: x is (T, C). Beside its result a function returns what its gradient will need again.
+# One document at a time: x is (T, C). Beside its result, a function returns what its gradient will need again.
+class Saved(SimpleNamespace):
+    """What the forward pass leaves for the backward pass, by name: after saved = Saved(q=q), saved.q is q."""
+
+
 def linear(x, w):
     return x @ w.T
 
@@ -88,158 +93,188 @@ def softmax(logits):
 
 def rmsnorm(x):
     """Scale each row to a root mean square of 1 (Zhang & Sennrich 2019), without weights."""
-    scale = (np.vecdot(x, x)[:, None] / x.shape[1] + 1e-5) ** -0.5  # (T, 1)
-    return x * scale, scale
+    scale = (np.mean(np.square(x), axis=-1, keepdims=True) + 1e-5) ** -0.5  # (T, 1)
+    y = x * scale
+    return y, Saved(y=y, scale=scale)
 
 
-def attention(x, params, layer, config, past=None):
+def attention(x, params, layer, config):
     """Let each position gather from itself and those before it (Vaswani et al. 2017)."""
+    T, C = x.shape
+    D = C // config.n_head
     q, k, v = (split_heads(linear(x, params[f"{layer}.attn_{w}"]), config) for w in ("wq", "wk", "wv"))
-    if past:  # while sampling: what this function saved for the tokens before x, keys and values first
-        k, v = (np.concatenate(parts, axis=1) for parts in zip(past[:2], (k, v)))  # (H, S, D)
-    attn_scores = q @ k.transpose(0, 2, 1) * q.shape[2] ** -0.5  # (H, T, S): S = T, or more after a past
-    attn_scores[:, *np.triu_indices(len(x), 1 + k.shape[1] - len(x), k.shape[1])] = -np.inf  # causal: nothing later
+    attn_scores = q @ k.swapaxes(-1, -2) * D**-0.5  # (H, T, T)
+    # causal: what comes later is to be predicted, not seen
+    attn_scores = np.where(np.tri(T, dtype=bool), attn_scores, -np.inf)
     attn_weights = softmax(attn_scores)
-    attn_out = merge_heads(attn_weights @ v)  # (T, C)
-    return linear(attn_out, params[f"{layer}.attn_wo"]), (k, v, q, x, attn_weights, attn_out)
+    attn_out = merge_heads(attn_weights @ v)
+    saved = Saved(x=x, q=q, k=k, v=v, attn_weights=attn_weights, attn_out=attn_out)
+    return linear(attn_out, params[f"{layer}.attn_wo"]), saved
 
 
 def split_heads(x, config):
-    return x.reshape(len(x), config.n_head, -1).transpose(1, 0, 2)  # (T, C) -> (H, T, D)
+    return x.reshape(len(x), config.n_head, -1).swapaxes(0, 1)  # (T, C) -> (H, T, D)
 
 
 def merge_heads(x):
-    return x.transpose(1, 0, 2).reshape(x.shape[1], -1)  # (H, T, D) -> (T, C)
+    return x.swapaxes(0, 1).reshape(x.shape[1], -1)  # (H, T, D) -> (T, C)
 
 
 def mlp(x, params, layer):
     """Work on each position by itself: widen to 4C, squared ReLU (So et al. 2021), back to C."""
     relu = np.maximum(linear(x, params[f"{layer}.mlp_fc1"]), 0)  # (T, 4C)
-    h = relu * relu
-    return linear(h, params[f"{layer}.mlp_fc2"]), (x, relu, h)
+    h = np.square(relu)
+    return linear(h, params[f"{layer}.mlp_fc2"]), Saved(x=x, relu=relu, h=h)
 
 
-def block(x, params, layer, config, past=None):
-    x_normed, x_scale = rmsnorm(x)
-    attn_out, attn_saved = attention(x_normed, params, layer, config, past and past[0])
+def block(x, params, layer, config):
+    normed, norm1_saved = rmsnorm(x)
+    attn_out, attn_saved = attention(normed, params, layer, config)
     residual = x + attn_out
-    residual_normed, residual_scale = rmsnorm(residual)
-    mlp_out, mlp_saved = mlp(residual_normed, params, layer)
-    return residual + mlp_out, (attn_saved, x_normed, x_scale, mlp_saved, residual_normed, residual_scale)
+    normed, norm2_saved = rmsnorm(residual)
+    mlp_out, mlp_saved = mlp(normed, params, layer)
+    return residual + mlp_out, Saved(norm1=norm1_saved, attn=attn_saved, norm2=norm2_saved, mlp=mlp_saved)
 
 
-def gpt(params, tokens, config, start=0, past=None):
-    """Return logits (T, V): after each token, a score for every token that may come next. For past see generate."""
-    tok_emb, pos_emb = params["wte"][tokens], params["wpe"][start : start + len(tokens)]
-    x, scale = rmsnorm(tok_emb + pos_emb)
-    saved = [(tokens, x, scale)]
+def gpt(params, tokens, config):
+    """Return logits (T, V): after each of the T tokens, a score for every token that may come next."""
+    tok_emb, pos_emb = params["wte"][tokens], params["wpe"][: len(tokens)]
+    x, norm_saved = rmsnorm(tok_emb + pos_emb)
+    blocks_saved = []
     for i in range(config.n_layer):
-        x, block_saved = block(x, params, f"layer{i}", config, past and past[i])
-        saved.append(block_saved)
-    return linear(x, params["lm_head"]), (*saved, x)
+        x, block_saved = block(x, params, f"layer{i}", config)
+        blocks_saved.append(block_saved)
+    return linear(x, params["lm_head"]), Saved(tokens=tokens, norm=norm_saved, blocks=blocks_saved, x=x)
 
 
 # %% Loss
 def loss_fn(params, doc, n_tokens, config):
     """Return one document's share of the batch's mean cross-entropy: n_tokens counts the whole batch's predictions."""
-    logits, gpt_saved = gpt(params, doc[:-1], config)
-    logits = logits - logits.max(axis=-1, keepdims=True)
+    tokens, targets = np.array(doc[:-1]), np.array(doc[1:])
+    logits, gpt_saved = gpt(params, tokens, config)
+    logits = logits - logits.max(axis=-1, keepdims=True)  # as in softmax
     log_probs = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
-    targets = np.arange(len(log_probs)), doc[1:]
-    return -log_probs[targets].sum() / n_tokens, (log_probs, targets, n_tokens, gpt_saved)
+    loss = -log_probs[np.arange(len(targets)), targets].sum() / n_tokens
+    return loss, Saved(log_probs=log_probs, targets=targets, n_tokens=n_tokens, gpt=gpt_saved)
 
 
 # %% Gradients
-# d + name is d loss / d name. Weights are used once a document, so their gradients are added to `grads`.
+# dx is d loss / d x, for any x. A function takes the gradient of its namesake's result and returns that of the input. A
+# weight serves every document of a batch, so its gradients are added up in `grads`. The README derives each formula.
 def linear_backward(dy, x, w, dw):
-    """y = x wᵀ, y_to = Σ_i x_ti w_oi: each x_ti reaches all y_to through w_oi, each w_oi all t through x_ti."""
+    """dx_ti = Σ_o dy_to w_oi
+    dw_oi = Σ_t dy_to x_ti
+    """
     dw += dy.T @ x
     return dy @ w
 
 
-def softmax_backward(dp, p):
-    """p_i = e^s_i / Σ_j e^s_j, so d p_i / d s_j = p_i ([i = j] - p_j), ds_j = p_j (dp_j - Σ_i dp_i p_i); masked: 0."""
-    return p * (dp - np.vecdot(dp, p)[..., None])
+def softmax_backward(dprobs, probs):
+    """dlogits_j = probs_j (dprobs_j - Σ_i dprobs_i probs_i)"""
+    return probs * (dprobs - (dprobs * probs).sum(axis=-1, keepdims=True))
 
 
-def rmsnorm_backward(dy, y, scale):
-    """y = s x, s = (Σ x_i² / C + ε)^-½, so d s / d x_j = -s³ x_j / C and dx_j = s (dy_j - y_j Σ_i dy_i y_i / C)."""
-    return scale * (dy - y * np.vecdot(dy, y)[:, None] / y.shape[1])
+def rmsnorm_backward(dy, saved):
+    """dx_j = scale (dy_j - y_j Σ_i dy_i y_i / C)"""
+    C = dy.shape[-1]
+    return saved.scale * (dy - saved.y * (dy * saved.y).sum(axis=-1, keepdims=True) / C)
 
 
 def attention_backward(dout, saved, params, grads, layer, config):
-    """In each head attn_out = attn_weights v and attn_scores = q kᵀ / √D: products, so as in linear_backward."""
-    k, v, q, x, attn_weights, attn_out = saved
-    dattn_out = linear_backward(dout, attn_out, params[f"{layer}.attn_wo"], grads[f"{layer}.attn_wo"])
-    dattn_out = split_heads(dattn_out, config)  # (H, T, D)
-    dattn_weights = dattn_out @ v.transpose(0, 2, 1)  # (H, T, T)
-    dattn_scores = softmax_backward(dattn_weights, attn_weights) * q.shape[2] ** -0.5
-    dq, dk = dattn_scores @ k, dattn_scores.transpose(0, 2, 1) @ q
-    dv = attn_weights.transpose(0, 2, 1) @ dattn_out
-    dys = (("wq", merge_heads(dq)), ("wk", merge_heads(dk)), ("wv", merge_heads(dv)))  # of three products with one x
-    return sum(linear_backward(dy, x, params[f"{layer}.attn_{w}"], grads[f"{layer}.attn_{w}"]) for w, dy in dys)
+    """In each head:
+
+    dv = attn_weightsᵀ dattn_out
+    dattn_weights = dattn_out vᵀ
+    dq = dattn_scores k / √D
+    dk = dattn_scoresᵀ q / √D
+    """
+    D = saved.q.shape[-1]
+    dattn_out = linear_backward(dout, saved.attn_out, params[f"{layer}.attn_wo"], grads[f"{layer}.attn_wo"])
+    dattn_out = split_heads(dattn_out, config)
+    dv = saved.attn_weights.swapaxes(-1, -2) @ dattn_out  # (H, T, D)
+    dattn_weights = dattn_out @ saved.v.swapaxes(-1, -2)  # (H, T, T)
+    dattn_scores = softmax_backward(dattn_weights, saved.attn_weights) * D**-0.5  # 0 where a score is masked
+    dq = dattn_scores @ saved.k
+    dk = dattn_scores.swapaxes(-1, -2) @ saved.q
+    dx = np.zeros_like(saved.x)
+    for w, dy in (("wq", dq), ("wk", dk), ("wv", dv)):  # x served all three
+        dx += linear_backward(merge_heads(dy), saved.x, params[f"{layer}.attn_{w}"], grads[f"{layer}.attn_{w}"])
+    return dx
 
 
 def mlp_backward(dout, saved, params, grads, layer):
-    """h = max(0, a)², so da = dh · 2 max(0, a)."""
-    x, relu, h = saved
-    dh = linear_backward(dout, h, params[f"{layer}.mlp_fc2"], grads[f"{layer}.mlp_fc2"])
-    return linear_backward(dh * 2 * relu, x, params[f"{layer}.mlp_fc1"], grads[f"{layer}.mlp_fc1"])
+    """da = 2 max(a, 0) dh, for h = max(a, 0)²"""
+    dh = linear_backward(dout, saved.h, params[f"{layer}.mlp_fc2"], grads[f"{layer}.mlp_fc2"])
+    da = 2 * saved.relu * dh
+    return linear_backward(da, saved.x, params[f"{layer}.mlp_fc1"], grads[f"{layer}.mlp_fc1"])
 
 
 def block_backward(dout, saved, params, grads, layer, config):
-    """y = x + f(norm(x)): the gradient takes both ways, so dx = dy + what comes back through f and norm."""
-    attn_saved, x_normed, x_scale, mlp_saved, residual_normed, residual_scale = saved
-    dresidual_normed = mlp_backward(dout, mlp_saved, params, grads, layer)
-    dresidual = dout + rmsnorm_backward(dresidual_normed, residual_normed, residual_scale)
-    dx_normed = attention_backward(dresidual, attn_saved, params, grads, layer, config)
-    return dresidual + rmsnorm_backward(dx_normed, x_normed, x_scale)
+    """dx = dy + what comes back through f, for y = x + f(x), where f is a norm and then mlp or attention"""
+    dnormed = mlp_backward(dout, saved.mlp, params, grads, layer)
+    dresidual = dout + rmsnorm_backward(dnormed, saved.norm2)
+    dnormed = attention_backward(dresidual, saved.attn, params, grads, layer, config)
+    return dresidual + rmsnorm_backward(dnormed, saved.norm1)
+
+
+def gpt_backward(dlogits, saved, params, grads, config):
+    dx = linear_backward(dlogits, saved.x, params["lm_head"], grads["lm_head"])
+    for i in reversed(range(config.n_layer)):
+        dx = block_backward(dx, saved.blocks[i], params, grads, f"layer{i}", config)
+    demb = rmsnorm_backward(dx, saved.norm)
+    grads["wpe"][: len(saved.tokens)] += demb
+    np.add.at(grads["wte"], saved.tokens, demb)  # not wte[tokens] += demb: that would count a repeated token once
 
 
 def backward(saved, params, grads, config):
-    """Add one document's gradients to `grads`, last operation first. -log softmax(s)_target has ds = p - one_hot."""
-    log_probs, targets, n_tokens, ((tokens, x_embedded, scale), *block_saved, x) = saved
-    dlogits = np.exp(log_probs)
-    dlogits[targets] -= 1
-    dx = linear_backward(dlogits / n_tokens, x, params["lm_head"], grads["lm_head"])
-    for i in reversed(range(config.n_layer)):
-        dx = block_backward(dx, block_saved[i], params, grads, f"layer{i}", config)
-    dx = rmsnorm_backward(dx, x_embedded, scale)
-    grads["wpe"][: len(tokens)] += dx
-    np.add.at(grads["wte"], tokens, dx)  # not wte[tokens] += dx: that would count a repeated token once
+    """Add one document's gradients to `grads`. The first is dlogits = (probs - one_hot(target)) / n_tokens."""
+    dlogits = np.exp(saved.log_probs)
+    dlogits[np.arange(len(saved.targets)), saved.targets] -= 1
+    dlogits /= saved.n_tokens
+    gpt_backward(dlogits, saved.gpt, params, grads, config)
 
 
 # %% Optimizer
-def named_views(flat, shapes):
-    """Return the matrices of the given shapes that stand one after the other in a flat vector, sharing its memory."""
-    ends = np.cumsum([n_out * n_in for n_out, n_in in shapes.values()])
-    return {name: part.reshape(shapes[name]) for name, part in zip(shapes, np.split(flat, ends[:-1]))}
+class Matrices(dict):
+    """Matrices by name, at first of zeros. All are views of one flat vector, so that Adam moves them in one go."""
+
+    def __init__(self, shapes, dtype):
+        self.vector = np.zeros(sum(n_out * n_in for n_out, n_in in shapes.values()), dtype)
+        start = 0
+        for name, (n_out, n_in) in shapes.items():
+            self[name] = self.vector[start : start + n_out * n_in].reshape(n_out, n_in)
+            start += n_out * n_in
 
 
 class State:
-    """Weights, gradients and Adam's two running means, each one flat vector so that Adam moves all in one go."""
+    """The weights, their gradients, Adam's two running means for each of them, and the number of steps taken."""
 
     def __init__(self, params, dtype=np.float64):
-        self.shapes = {name: np.shape(rows) for name, rows in params.items()}
-        self.weights = np.concatenate([np.ravel(np.asarray(rows, dtype)) for rows in params.values()])
-        self.gradients, self.adam_m, self.adam_v, self.buffer = np.zeros((4, len(self.weights)), dtype)
-        self.params, self.grads = named_views(self.weights, self.shapes), named_views(self.gradients, self.shapes)
+        shapes = {name: np.shape(rows) for name, rows in params.items()}
+        self.params = Matrices(shapes, dtype)
+        for name, rows in params.items():
+            self.params[name][:] = rows
+        self.grads = Matrices(shapes, dtype)
+        self.adam_m = Matrices(shapes, dtype)
+        self.adam_v = Matrices(shapes, dtype)
         self.step = 0
 
 
 def adam_step(state, config):
-    """Move each weight against its gradient, by Adam (Kingma & Ba 2015). New arrays would cost more than the sums."""
-    gradients, m, v, buffer = state.gradients, state.adam_m, state.adam_v, state.buffer
+    """Move each weight against its gradient, by Adam (Kingma & Ba 2015)."""
+    grad = state.grads.vector
     if config.clip_grad:
-        gradients *= min(1.0, config.clip_grad / (math.sqrt(gradients @ gradients) + 1e-6))
+        norm = math.sqrt(np.sum(np.square(grad)))
+        grad = grad * min(1.0, config.clip_grad / (norm + 1e-6))
     learning_rate = config.learning_rate * 0.5 * (1 + math.cos(math.pi * state.step / config.num_steps))
     state.step += 1
-    m += np.multiply(np.subtract(gradients, m, out=buffer), 1 - config.beta1, out=buffer)
-    v += np.multiply(np.subtract(np.square(gradients, out=buffer), v, out=buffer), 1 - config.beta2, out=buffer)
-    v_hat = np.divide(v, 1 - config.beta2**state.step, out=buffer)  # both means start at 0 and are too small at first
-    root = np.add(np.sqrt(v_hat, out=buffer), config.eps_adam, out=buffer)
-    step_size = learning_rate / (1 - config.beta1**state.step)
-    state.weights -= np.multiply(np.divide(m, root, out=buffer), step_size, out=buffer)
+    m = config.beta1 * state.adam_m.vector + (1 - config.beta1) * grad
+    v = config.beta2 * state.adam_v.vector + (1 - config.beta2) * grad * grad
+    m_hat = m / (1 - config.beta1**state.step)  # both means start at 0 and are too small at first
+    v_hat = v / (1 - config.beta2**state.step)
+    state.params.vector -= learning_rate * m_hat / (np.sqrt(v_hat) + config.eps_adam)
+    state.adam_m.vector[:] = m
+    state.adam_v.vector[:] = v
 
 
 # %% Training
@@ -249,7 +284,8 @@ CONFIG = Config()
 def train_step(state, batch, config):
     """Take one step on a batch, a document at a time, and return the mean loss over its tokens before the step."""
     n_tokens = sum(len(doc) - 1 for doc in batch)
-    batch_loss, state.gradients[:] = 0.0, 0.0
+    batch_loss = 0.0
+    state.grads.vector[:] = 0.0
     for doc in batch:
         loss, saved = loss_fn(state.params, doc, n_tokens, config)
         backward(saved, state.params, state.grads, config)
@@ -261,9 +297,9 @@ def train_step(state, batch, config):
 # %% Inference
 def generate(state, bos, rng, config):
     """Return tokens drawn one by one, each by the probabilities that those before it give, until BOS or block_size."""
-    tokens, past = [bos], None
+    tokens = [bos]
     while len(tokens) <= config.block_size:
-        logits, (_, *past, _) = gpt(state.params, tokens[-1:], config, len(tokens) - 1, past)  # past: the blocks' saved
+        logits, _ = gpt(state.params, tokens, config)
         probs = softmax(logits[-1] / config.temperature)
         token = rng.choices(range(len(probs)), weights=probs.tolist())[0]
         if token == bos:

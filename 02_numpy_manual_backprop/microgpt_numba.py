@@ -303,52 +303,54 @@ Adam = namedtuple("Adam", "learning_rate beta1 beta2 eps_adam clip_grad num_step
 
 
 @inlined
-def adam_step(weights, gradients, adam_m, adam_v, step, adam):
+def adam_step(weights, flat_grads, adam_m, adam_v, step, adam):
     """One pass over the memory for all of Adam. What is the same for every weight is computed once, before it."""
     number = weights.dtype.type
     clip = 1.0
     if adam.clip_grad > 0:
         square = 0.0
-        for gradient in gradients:
-            square += gradient * gradient
+        for grad in flat_grads:
+            square += grad * grad
         clip = min(1.0, adam.clip_grad / (math.sqrt(square) + 1e-6))
     learning_rate = adam.learning_rate * 0.5 * (1 + math.cos(math.pi * step / adam.num_steps))
     m_rate = number(learning_rate / (1 - adam.beta1 ** (step + 1.0)))
     v_scale = number(1 / (1 - adam.beta2 ** (step + 1.0)))
-    clip, rest1, rest2, eps = number(clip), number(1 - adam.beta1), number(1 - adam.beta2), number(adam.eps_adam)
+    beta1, rest1 = number(adam.beta1), number(1 - adam.beta1)
+    beta2, rest2 = number(adam.beta2), number(1 - adam.beta2)
+    clip, eps = number(clip), number(adam.eps_adam)
     for i in range(len(weights)):
-        gradient = gradients[i] * clip
-        adam_m[i] += rest1 * (gradient - adam_m[i])
-        adam_v[i] += rest2 * (gradient * gradient - adam_v[i])
+        grad = flat_grads[i] * clip
+        adam_m[i] = beta1 * adam_m[i] + rest1 * grad
+        adam_v[i] = beta2 * adam_v[i] + rest2 * grad * grad
         weights[i] -= m_rate * adam_m[i] / (math.sqrt(adam_v[i] * v_scale) + eps)
 
 
 # %% Training
 @inlined
-def train_step(weights, gradients, adam_m, adam_v, params, grads, saved, tokens, ends, first, last, step, adam, learn):
+def train_step(weights, flat_grads, adam_m, adam_v, params, grads, saved, tokens, ends, first, last, step, adam, learn):
     """Take a step on documents first to last - 1, the d-th of which is tokens[ends[d] : ends[d + 1]]; return the loss.
 
     If not `learn` it is for the loss and the logits only: so there is one thing to compile, not three.
     """
     n_tokens = weights.dtype.type(ends[last] - ends[first] - (last - first))
     batch_loss = 0.0
-    gradients[:] = 0
+    flat_grads[:] = 0
     for d in range(first, last):
         doc = tokens[ends[d] : ends[d + 1]]
         batch_loss += loss_fn(params, doc, n_tokens, saved)
         if learn:
             backward(params, grads, doc, n_tokens, saved)
     if learn:
-        adam_step(weights, gradients, adam_m, adam_v, step, adam)
+        adam_step(weights, flat_grads, adam_m, adam_v, step, adam)
     return batch_loss
 
 
 @compiled_and_kept
-def run(losses, weights, gradients, adam_m, adam_v, params, grads, saved, tokens, ends, batch_ends, step, adam, learn):
+def run(losses, weights, flat_grads, adam_m, adam_v, params, grads, saved, tokens, ends, batch_ends, step, adam, learn):
     for b in range(len(losses)):
         first, last = batch_ends[b], batch_ends[b + 1]
         losses[b] = train_step(
-            weights, gradients, adam_m, adam_v, params, grads, saved, tokens, ends, first, last, step + b, adam, learn
+            weights, flat_grads, adam_m, adam_v, params, grads, saved, tokens, ends, first, last, step + b, adam, learn
         )
 
 
@@ -357,8 +359,8 @@ class State:
         sizes = {"V": vocab_size, "T": config.block_size, "C": config.n_embd, "3C": 3 * config.n_embd}
         sizes |= {"4C": 4 * config.n_embd, "H": config.n_head, "L": config.n_layer}
         self.shapes = [[sizes[axis] for axis in shape.split()] for shape in MATRICES.values()]
-        self.weights, self.gradients, self.adam_m, self.adam_v = np.zeros((4, sum(map(math.prod, self.shapes))), dtype)
-        self.params, self.grads = self.matrices(self.weights), self.matrices(self.gradients)
+        self.weights, self.flat_grads, self.adam_m, self.adam_v = np.zeros((4, sum(map(math.prod, self.shapes))), dtype)
+        self.params, self.grads = self.matrices(self.weights), self.matrices(self.flat_grads)
         self.saved = Saved(*(np.zeros([sizes[axis] for axis in shape.split()], dtype) for shape in SAVED.values()))
         self.step = 0
 
@@ -398,7 +400,7 @@ def call_run(state, batches, config, learn):
     if np.diff(ends).max() > config.block_size + 1 or tokens.max() >= len(state.params.wte) or tokens.min() < 0:
         raise IndexError("a document longer than the block, or a token outside the vocabulary")
     losses = np.empty(len(batches))
-    flat = state.weights, state.gradients, state.adam_m, state.adam_v
+    flat = state.weights, state.flat_grads, state.adam_m, state.adam_v
     adam = Adam(*(float(getattr(config, name)) for name in Adam._fields))
     run(losses, *flat, state.params, state.grads, state.saved, tokens, ends, batch_ends, state.step, adam, learn)
     return losses.tolist()

@@ -416,8 +416,7 @@ def loss_and_relu_signs(lesson, state, batch, config):
     n_tokens = sum(len(doc) - 1 for doc in batch)
     loss, signs = 0.0, []
     for doc in batch:
-        doc_loss, (*_, gpt_saved) = lesson.microgpt.loss_fn(state.params, doc, n_tokens, config)
+        doc_loss, saved = lesson.microgpt.loss_fn(state.params, doc, n_tokens, config)
         loss += doc_loss
-        for _, _, _, (_, relu, _), *_ in gpt_saved[1 : 1 + config.n_layer]:
-            signs.append((relu > 0).ravel())
+        signs += [(block.mlp.relu > 0).ravel() for block in saved.gpt.blocks]
     return loss, np.concatenate(signs)

@@ -113,7 +113,7 @@ MUTANTS = {
     "softmax's gradient without its sum": [("(dweight - total)", "dweight")],
     "outputs left over from the fours forgotten": [("n_out - n_out % 4, n_out", "n_out, n_out")],
     "a repeated letter counted once": [("dwte[doc[t], i] += dnormed", "dwte[doc[t], i] = dnormed")],
-    "clipping forgotten": [("gradients[i] * clip", "gradients[i]")],
+    "clipping forgotten": [("flat_grads[i] * clip", "flat_grads[i]")],
     "no schedule": [("math.cos(math.pi * step / adam.num_steps)", "1")],
 }
 

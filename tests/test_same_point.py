@@ -82,25 +82,6 @@ def test_next_logits_is_the_last_row_of_the_logits(folder, dtype):
 
 
 @DTYPES
-def test_next_logits_of_growing_texts_are_those_of_a_fresh_state(folder, dtype):
-    """An engine may keep what it computed for shorter texts: never for other tokens, nor from before a step."""
-    lesson = load(folder)
-    config, batch = comparisons.config_of(lesson), comparisons.batch_of(lesson)
-    doc = max(batch, key=len)
-    texts = [doc[:n] for n in range(1, config.block_size + 1)]
-    texts += [doc[1:4], [doc[0], doc[2], doc[2]], doc[:4], doc[:4], doc[:2], doc[:3]]
-    state = comparisons.state_at_point(lesson, dtype)
-    for _ in range(2):
-        for tokens in texts:
-            fresh = lesson.make_state(config, lesson.engine.export_state(state)[0], dtype)
-            rows = [lesson.engine.next_logits(of, list(tokens), config) for of in (state, fresh)]
-            assert comparisons.relative_difference("row", *rows) <= comparisons.TOLERANCE[dtype]
-        lesson.engine.next_logits(state, doc[:3], config)  # so that the first text after the step goes on from it
-        state, _ = lesson.engine.train_steps(state, [batch], config)
-        texts = [doc[:4], *texts]
-
-
-@DTYPES
 def test_next_logits_in_a_block_much_larger_than_the_text(folder, dtype):
     """An engine may pad to whatever length: neither what stands behind the text nor the block changes a score."""
     lesson = load(folder)
