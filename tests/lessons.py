@@ -1,16 +1,18 @@
-"""The six lessons in one process, each behind the same few calls that return NumPy arrays.
+"""All lessons in one process, each behind the same few calls that return NumPy arrays.
 
 Every folder calls its modules `microgpt` and `engine`, so they are loaded here under names of their own. A lesson can
 also be loaded from changed source text: that is how test_mutants.py breaks it.
 """
 
+import ast
 import importlib.util
-import platform
 import random
 import re
 import sys
+import tomllib
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,37 +20,73 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from microgpt_harness.contract import Folder
+from microgpt_harness.run import agreement
+from microgpt_harness.system import paths
 from microgpt_harness.tools import mistakes
 from microgpt_harness.tools.mistakes import Edits
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = sorted(path.parent.name for path in ROOT.glob("0*/microgpt.py"))
+FOLDERS = paths.folders()
 NAMES = ROOT / "data" / "names.txt"
-REFERENCE = "02_numpy_manual_backprop"  # nobody differentiates for it; test_same_point.py checks it by differences
+REFERENCE = agreement.REFERENCE  # nobody differentiates for it; test_same_point.py checks it by differences
 
 # Process-wide, so for every test: float64 would silently be float32 without it, and float32 stays float32 with it.
 jax.config.update("jax_enable_x64", True)
 
-WITHOUT_MLX = sys.platform == "win32" or (sys.platform == "darwin" and platform.machine() != "arm64")
+
+# What a folder says of itself
+@cache
+def offered(folder: str) -> Folder:
+    """Return what a folder's main.py says that it can do. It is read, not run: it would begin a program."""
+    tree = ast.parse((ROOT / folder / "main.py").read_text(encoding="utf-8"))
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name))
+    call = next(call for call in calls if call.func.id == "program")
+    return Folder(ROOT / folder, **{word.arg: ast.literal_eval(word.value) for word in call.keywords})
+
+
+@cache
+def required(folder: str, extras: bool = False) -> list[Requirement]:
+    """Return the packages that a folder's pyproject.toml asks for beside the harness, with those of its extras or not.
+
+    A package may stand there several times, for several systems.
+    """
+    project = tomllib.loads((ROOT / folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    optional = project.get("optional-dependencies", {}).values() if extras else ()
+    lines = map(Requirement, chain(project["dependencies"], *optional))
+    return [line for line in lines if line.name != "microgpt-harness"]
+
+
+def missing_here(folder: str) -> list[str]:
+    """Return the packages of a folder that there are for other systems only."""
+    here = {line.name for line in required(folder) if line.marker is None or line.marker.evaluate()}
+    return sorted({line.name for line in required(folder)} - here)
 
 
 def metal() -> list[str]:
-    """Return 06 on the GPU where MLX finds one, as on a Mac. A GPU has no float64."""
-    if WITHOUT_MLX:
+    """Return MLX's folders on the GPU where it finds one, as on a Mac. A GPU has no float64."""
+    folders = [f for f in FOLDERS if any(line.name == "mlx" for line in required(f)) and not missing_here(f)]
+    if not folders:
         return []
     import mlx.core as mx
 
-    return ["06_mlx:gpu"] if mx.is_available(mx.gpu) else []
+    return [f"{folder}:gpu" for folder in folders] if mx.is_available(mx.gpu) else []
 
 
-# What computes in float32, each a folder, or FOLDER:DEVICE where that is not the CPU. A Python float has 64 bits.
-FLOAT32_FOLDERS = [*(folder for folder in FOLDERS if folder != "01_pure_python"), *metal()]
+# What computes in float32, each a folder, or FOLDER:DEVICE where that is not the CPU.
+FLOAT32_FOLDERS = [*(folder for folder in FOLDERS if "float32" in offered(folder).dtypes), *metal()]
 
 
 def each(folders: list[str]) -> list[Any]:
     """Return the folders as parameters of a test, those skipped that cannot be installed on this platform."""
-    no_mlx = pytest.mark.skipif(WITHOUT_MLX, reason="MLX has no wheel for this platform")
-    return [pytest.param(folder, marks=no_mlx if "mlx" in folder else ()) for folder in folders]
+    lacking = {folder: missing_here(folder.partition(":")[0]) for folder in folders}
+    return [
+        pytest.param(
+            folder, marks=pytest.mark.skipif(bool(no), reason=f"there is no {', '.join(no)} for this platform")
+        )
+        for folder, no in lacking.items()
+    ]
 
 
 # Loading

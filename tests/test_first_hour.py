@@ -52,13 +52,12 @@ def test_a_lesson_somebody_is_at_work_on_has_no_defaults(tmp_path):
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_help_shows_every_default(folder):
     said = " ".join(run(folder, "--help").stdout.split())
-    batch_size = 32 if folder == "04_pytorch_batched" else 1
     for flag, value in {
         "--steps N": 500,
         "--lr N": 0.01,
         "--n-embd N": 16,
         "--n-layer N": 1,
-        "--batch-size N": batch_size,
+        "--batch-size N": lesson_defaults(ROOT / folder / "microgpt.py")["batch_size"],
         "--clip-grad N": 0,
         "--seed N": 42,
         "--temperature N": 0.5,

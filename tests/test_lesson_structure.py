@@ -5,12 +5,14 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import comparisons
 import pytest
-from lessons import FOLDERS, ROOT, each, load
+from lessons import FOLDERS, REFERENCE, ROOT, each, load, offered, required
 
 BANNERS = [
     "Data",
@@ -25,22 +27,9 @@ BANNERS = [
     "Inference",
 ]
 SHARED = BANNERS[:4]
-FRAMEWORKS = {
-    "01_pure_python": set(),
-    "02_numpy_manual_backprop": {"numpy"},
-    "03_pytorch": {"torch"},
-    "04_pytorch_batched": {"torch"},
-    "05_jax": {"jax", "numpy"},
-    "06_mlx": {"mlx"},
-}
-ALL_FRAMEWORKS = {"torch", "jax", "mlx", "numba", "tensorflow"}
-ONLY_WHERE_USED = {"numpy", "safetensors", "matplotlib", "rich"}  # 01 runs on a bare Python, and so does the harness
-
 STEPS = {"rmsnorm", "loss_fn", "adam_step", "train_step", "generate", "linear"}
 FUNCTIONS = STEPS | {"softmax", "attention", "mlp", "block", "gpt"}
 MODULES = {"CausalSelfAttention", "MLP", "Block", "GPT"}
-DEFINED = {folder: STEPS | MODULES if "torch" in folder else FUNCTIONS for folder in FOLDERS}
-
 ACTIVATIONS = {"tok_emb", "pos_emb", "x", "residual", "q", "k", "v", "attn_scores", "attn_weights", "attn_out", "h"}
 ACTIVATIONS |= {"logits", "probs", "loss"}
 
@@ -62,10 +51,6 @@ def sections(folder: str, file: str = "microgpt.py") -> dict[str, str]:
 
 
 # Sections and names
-def test_there_are_six():
-    assert list(FRAMEWORKS) == FOLDERS
-
-
 @every_lesson
 def test_the_ten_banners_stand_in_order_and_no_others(folder):
     assert [line for line in source(folder).splitlines() if "# %%" in line] == [f"# %% {title}" for title in BANNERS]
@@ -99,14 +84,15 @@ def test_the_same_things_have_the_same_names(folder):
     body = ast.parse(source(folder)).body
     defined = {node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     defined |= {node.targets[0].id for node in body if isinstance(node, ast.Assign)}  # linear = partial(...)
-    assert defined >= DEFINED[folder] | {"load_docs", "Tokenizer", "Config", "init_params", "State", "main"}
+    parts = STEPS | MODULES if "GPT" in defined else FUNCTIONS  # where a framework's users write modules
+    assert defined >= parts | {"load_docs", "Tokenizer", "Config", "init_params", "State", "main"}
 
 
 @every_lesson
 def test_activations_have_the_same_names(folder):
     names = {node.id for node in ast.walk(ast.parse(source(folder))) if isinstance(node, ast.Name)}
-    # PyTorch's fused attention keeps its scores and weights to itself.
-    fused = {"attn_scores", "attn_weights"} if "torch" in folder else set()
+    # Fused attention keeps its scores and weights to itself.
+    fused = {"attn_scores", "attn_weights"} if "scaled_dot_product_attention" in source(folder) else set()
     assert names >= ACTIVATIONS - fused
 
 
@@ -135,9 +121,24 @@ def run_at_import(node: ast.AST):
         yield from run_at_import(child)
 
 
+def provided(packages: Iterable[str]) -> set[str]:
+    """Return the names under which packages are imported: mostly their own."""
+    names = {re.sub("[-_.]+", "-", package).lower() for package in packages}
+    return names | {module for module, by in packages_distributions().items() if names & {p.lower() for p in by}}
+
+
+def frameworks(folder: str, extras: bool = False) -> set[str]:
+    """Return what a folder may import beside the standard library: what its pyproject.toml asks for."""
+    return provided(requirement.name for requirement in required(folder, extras))
+
+
+ONLY_WHERE_USED = provided(line.name for line in required("harness", extras=True))  # 01 and the harness run without
+ALL_FRAMEWORKS = set().union(*(frameworks(folder, extras=True) for folder in FOLDERS)) - ONLY_WHERE_USED
+
+
 @every_lesson
 def test_a_lesson_imports_the_standard_library_and_its_framework_only(folder):
-    assert imported(ROOT / folder / "microgpt.py") - sys.stdlib_module_names <= FRAMEWORKS[folder]
+    assert imported(ROOT / folder / "microgpt.py") - sys.stdlib_module_names <= frameworks(folder)
 
 
 def modules_of_the_harness() -> list[Path]:
@@ -148,6 +149,7 @@ def modules_of_the_harness() -> list[Path]:
 
 @pytest.mark.parametrize("path", modules_of_the_harness(), ids=lambda path: path.name)
 def test_the_harness_imports_no_framework_and_no_lesson(path):
+    assert {"torch", "jax", "mlx", "numba"} <= ALL_FRAMEWORKS
     assert not imported(path) & (ALL_FRAMEWORKS | {"microgpt", "engine"})
     assert not imported(path, at_import_only=True) & ONLY_WHERE_USED
 
@@ -155,7 +157,7 @@ def test_the_harness_imports_no_framework_and_no_lesson(path):
 @every_lesson
 def test_a_folder_imports_nothing_of_another(folder):
     """All call their modules alike, so an import by name finds its own: it would take a path or a foreign framework."""
-    foreign = ALL_FRAMEWORKS - FRAMEWORKS[folder] - {"numba"}
+    foreign = ALL_FRAMEWORKS - frameworks(folder, extras=True)
     for path in (ROOT / folder).glob("*.py"):
         text = path.read_text(encoding="utf-8")
         assert not imported(path) & foreign, path
@@ -223,7 +225,7 @@ def test_a_lesson_alone_prints_the_reference_s_first_losses(runs_alone, record, 
     record("first 50 losses of a lesson alone, four digits", folder, difference, 1e-4 + 5e-5)
 
 
-def test_the_first_two_alone_print_the_same(runs_alone):
-    """Both in float64, losses to four digits and all names."""
-    pure_python, numpy = (runs_alone[folder].stdout for folder in FOLDERS[:2])
-    assert pure_python == numpy
+@pytest.mark.parametrize("folder", each([f for f in FOLDERS if offered(f).dtypes[0] == "float64"]))
+def test_lessons_that_compute_in_float64_print_the_same(runs_alone, folder):
+    """Losses to four digits, and all names."""
+    assert runs_alone[folder].stdout == runs_alone[REFERENCE].stdout

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from microgpt_harness.data import registry
 from microgpt_harness.run import metrics, progress
+from microgpt_harness.system import paths
 from program import (
     MIRROR,
     NUMPY,
@@ -25,7 +26,7 @@ from program import (
     wait_for,
 )
 
-FOLDERS = sorted(path.parent.name for path in ROOT.glob("0*/main.py"))
+FOLDERS = paths.folders()
 QUICK = ("--no-plot", "--val-every", 0)
 
 

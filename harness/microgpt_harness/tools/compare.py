@@ -15,6 +15,7 @@ from ..program.run_folders import trained_folder
 from ..program.settings import OPTIONS, dataset_values, lesson_defaults
 from ..run import agreement, plots
 from ..run.agreement import DATA, JUDGED_STEPS, REFERENCE, Comparison, Difference, Run
+from ..system import paths
 from ..system.console import printable, shown
 from ..system.errors import UserError
 from ..system.paths import ROOT, RUNS
@@ -235,8 +236,7 @@ def train_command(args: Namespace, folder: str, flags: list[str] | None = None) 
 
 def missing_run(comparison: Comparison, args: Namespace) -> str:
     """Return the command that makes the run which is needed first: 02's, or to go with that, the first folder's."""
-    folders = [REFERENCE, *sorted(path.parent.name for path in ROOT.glob("[0-9]*/main.py"))]
-    missing = next(folder for folder in folders if folder != comparison.reference.name)
+    missing = next(folder for folder in [REFERENCE, *paths.folders()] if folder != comparison.reference.name)
     try:
         return train_command(args, missing, flags_for(missing, comparison.reference))
     except NoFlag:

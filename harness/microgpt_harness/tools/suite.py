@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..run import plots
-from ..system import files, interrupts
+from ..system import files, interrupts, paths
 from ..system.console import printable, say, shown
 from ..system.errors import RunError, UserError
 from ..system.paths import ROOT
@@ -258,7 +258,7 @@ def all_cases(args: Namespace, runner: Runner) -> tuple[dict[Case, bool], bool]:
 
 def chosen_folders(wanted: Sequence[str] | None) -> list[str]:
     """Return the folders whose names begin with one of `wanted`: 02 is enough. UserError if one means none of them."""
-    folders = sorted(path.parent.name for path in ROOT.glob("[0-9]*/main.py"))
+    folders = paths.folders()
     if wanted is None:
         return folders
     for start in wanted:
