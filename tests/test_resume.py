@@ -132,6 +132,17 @@ def test_same_folder_goes_on_bit_for_bit(folder, dtype, tmp_path):
     assert samples(resumed) == samples(whole)
 
 
+@pytest.mark.parametrize("folder", each(FOLDERS))
+def test_more_steps_asked_for_later_mean_the_same_in_every_folder(folder, tmp_path):
+    """From there on the learning rate is that of a run which was to have so many steps from its beginning."""
+    train(begin(NUMPY, tmp_path / CHECKPOINT, num_steps=10, batch_size=1))
+    saved = checkpoint.load(tmp_path / CHECKPOINT)
+    longer = [train(begin(of, tmp_path / f"{of}.json", saved, num_steps=20)) for of in (NUMPY, folder)]
+    expected, losses = (records.losses for records in longer)
+    assert [record["step"] for record in longer[1]] == list(range(11, 21))
+    assert max(abs(a - b) for a, b in zip(losses, expected, strict=True)) <= TOLERANCE
+
+
 def without_seconds(records: list[dict]) -> list[dict]:
     return [{key: value for key, value in record.items() if key != "seconds"} for record in records]
 
