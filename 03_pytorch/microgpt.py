@@ -94,12 +94,19 @@ class CausalSelfAttention(nn.Module):
         super().__init__()
         C = config.n_embd
         self.n_head = config.n_head
-        self.wq, self.wk, self.wv, self.wo = linear(C, C), linear(C, C), linear(C, C), linear(C, C)
+        self.wq = linear(C, C)
+        self.wk = linear(C, C)
+        self.wv = linear(C, C)
+        self.wo = linear(C, C)
 
     def forward(self, x):
+        # A query q meets the keys k of all that it may see; the better one fits, the more of its value v is gathered.
+        # Each head does this with D numbers of its own, so that heads can look for different things.
         heads = (*x.shape[:-1], self.n_head, -1)  # (…, T, H, D)
         q, k, v = (w(x).view(heads).transpose(-3, -2) for w in (self.wq, self.wk, self.wv))  # (…, H, T, D)
-        # In one call: attn_scores = q kᵀ / √D, what comes later masked, attn_weights by softmax, their sum of v.
+        # In one call, which keeps scores and weights to itself:
+        # attn_scores = q kᵀ / √D (they would grow with √D otherwise), masked where k comes later than q;
+        # attn_out = softmax(attn_scores) v.
         attn_out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         return self.wo(attn_out.transpose(-3, -2).flatten(-2))  # (…, T, C)
 
@@ -118,6 +125,8 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
+    """Add to x, the residual stream, what attention gathers from other positions, then what the MLP makes of it."""
+
     def __init__(self, config):
         super().__init__()
         self.attn = CausalSelfAttention(config)
@@ -139,14 +148,18 @@ class GPT(nn.Module):
         self.layers = nn.ModuleList(Block(config) for _ in range(config.n_layer))
 
     def forward(self, tokens):
-        tok_emb, pos_emb = self.wte(tokens), self.wpe.weight[: tokens.shape[-1]]
+        tok_emb = self.wte(tokens)  # (…, T, C)
+        pos_emb = self.wpe.weight[: tokens.shape[-1]]  # (T, C), the same for every document
         x = rmsnorm(tok_emb + pos_emb)
         for layer in self.layers:
             x = layer(x)
         return self.lm_head(x)
 
     def matrices(self):
-        """Return the weights under the names of `init_params`: layers.0.attn.wq.weight is layer0.attn_wq."""
+        """Return the weights under the names of `init_params`.
+
+        PyTorch names them by the attributes that lead to them: layers.0.attn.wq.weight is layer0.attn_wq.
+        """
         matrices = {}
         for name, weight in self.named_parameters():
             name = name.removesuffix(".weight").replace("layers.", "layer")
@@ -163,12 +176,17 @@ def loss_fn(model, doc, n_tokens):
 
 # %% Gradients
 # loss.backward() in train_step: autograd recorded the operations on the way forward and now runs them backwards.
-# It adds to what each weight's .grad holds already, so adam_step resets that.
+# What it finds it adds to each weight's .grad. So documents may come one after the other, and adam_step resets .grad
+# when their batch is complete.
 
 
 # %% Optimizer
 class State:
-    """The model, the optimizer with Adam's two running means for each weight, and the learning rate's schedule."""
+    """The model, and what moves its weights.
+
+    For each weight the optimizer keeps Adam's two running means: that of its gradients says where to go, that of their
+    squares how large they usually are, to divide by. The scheduler lowers the optimizer's learning rate step by step.
+    """
 
     def __init__(self, params, config, dtype=torch.float32, device="cpu"):
         self.model = GPT(config, len(params["wte"])).to(device, dtype)
@@ -186,11 +204,11 @@ class State:
 
 
 def adam_step(state, config):
-    """Move each weight against its gradient, by Adam (Kingma & Ba 2015), and reset the gradients."""
+    """Move each weight against its gradient, by Adam (Kingma & Ba 2015)."""
     if config.clip_grad:
         nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_grad)
     state.optimizer.step()
-    state.scheduler.step()
+    state.scheduler.step()  # after the optimizer's: it sets the learning rate of the next step
     state.optimizer.zero_grad()
 
 
@@ -214,9 +232,10 @@ def train_step(state, batch, config):
 @torch.inference_mode()
 def generate(state, bos, rng, config):
     """Return tokens drawn one by one, each by the probabilities that those before it give, until BOS or block_size."""
+    device = state.model.lm_head.weight.device
     tokens = [bos]
     while len(tokens) <= config.block_size:
-        logits = state.model(torch.tensor(tokens, device=state.model.lm_head.weight.device))[-1]
+        logits = state.model(torch.tensor(tokens, device=device))[-1]  # (V)
         probs = F.softmax(logits / config.temperature, dim=-1)
         token = rng.choices(range(len(probs)), weights=probs.tolist())[0]
         if token == bos:
