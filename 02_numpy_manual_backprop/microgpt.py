@@ -93,7 +93,8 @@ def softmax(logits):
 
 def rmsnorm(x):
     """Scale each row to a root mean square of 1 (Zhang & Sennrich 2019), without weights."""
-    scale = (np.mean(np.square(x), axis=-1, keepdims=True) + 1e-5) ** -0.5  # (T, 1)
+    C = x.shape[-1]
+    scale = (np.square(x).sum(axis=-1, keepdims=True) / C + 1e-5) ** -0.5  # (T, 1)
     y = x * scale
     return y, Saved(y=y, scale=scale)
 
@@ -193,9 +194,9 @@ def attention_backward(dout, saved, params, grads, layer, config):
     dattn_out = split_heads(dattn_out, config)
     dv = saved.attn_weights.swapaxes(-1, -2) @ dattn_out  # (H, T, D)
     dattn_weights = dattn_out @ saved.v.swapaxes(-1, -2)  # (H, T, T)
-    dattn_scores = softmax_backward(dattn_weights, saved.attn_weights) * D**-0.5  # 0 where a score is masked
-    dq = dattn_scores @ saved.k
-    dk = dattn_scores.swapaxes(-1, -2) @ saved.q
+    dattn_scores = softmax_backward(dattn_weights, saved.attn_weights)  # 0 where a score is masked
+    dq = dattn_scores @ saved.k * D**-0.5
+    dk = dattn_scores.swapaxes(-1, -2) @ saved.q * D**-0.5
     dx = np.zeros_like(saved.x)
     for w, dy in (("wq", dq), ("wk", dk), ("wv", dv)):  # x served all three
         dx += linear_backward(merge_heads(dy), saved.x, params[f"{layer}.attn_{w}"], grads[f"{layer}.attn_{w}"])
