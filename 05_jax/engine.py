@@ -62,7 +62,7 @@ def train_steps(state, batches, config):
 
 @partial(jax.jit, static_argnames="config", donate_argnames="state")
 def train_chunk(state, batches, n_steps, config):
-    """The lesson's scan takes as many steps as it is given batches; this loop stops earlier without compiling anew."""
+    """The lesson's scan would be compiled anew for another number of batches; this loop stops after any n_steps."""
 
     def body(i, carry):
         state, losses = carry
@@ -84,7 +84,7 @@ def next_logits(state, tokens, config):
     length = min(config.block_size, max(SHORTEST, 1 << (len(tokens) - 1).bit_length()))
     padded = np.full(length, PADDING, dtype=np.int32)
     padded[: len(tokens)] = tokens
-    return microgpt.next_logits(state.params, padded, len(tokens), config).tolist()
+    return microgpt.compiled_gpt(state.params, padded, config)[len(tokens) - 1].tolist()
 
 
 compiled_logits = jax.jit(jax.vmap(microgpt.gpt, in_axes=(None, 0, None)), static_argnums=2)

@@ -89,24 +89,26 @@ def softmax(logits):
 
 def rmsnorm(x):
     """Scale each row to a root mean square of 1 (Zhang & Sennrich 2019), without weights."""
-    return x * (jnp.mean(x * x, axis=-1, keepdims=True) + 1e-5) ** -0.5
+    return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + 1e-5)
 
 
 def attention(x, params, layer, config):
     """Let each position gather from itself and those before it (Vaswani et al. 2017)."""
     T, C = x.shape
-    D = C // config.n_head
-    q, k, v = (linear(x, params[f"{layer}.attn_{w}"]).reshape(T, config.n_head, D) for w in ("wq", "wk", "wv"))
-    attn_scores = jnp.einsum("thd,shd->hts", q, k) * D**-0.5  # (H, T, T)
-    causal = jnp.tril(jnp.ones((T, T), dtype=bool))  # what comes later is to be predicted, not seen
-    attn_weights = softmax(jnp.where(causal, attn_scores, -jnp.inf))
-    attn_out = jnp.einsum("hts,shd->thd", attn_weights, v).reshape(T, C)  # (T, C)
+    H, D = config.n_head, C // config.n_head
+    qkv = (linear(x, params[f"{layer}.attn_{w}"]) for w in ("wq", "wk", "wv"))
+    q, k, v = (heads.reshape(T, H, D).swapaxes(0, 1) for heads in qkv)  # (H, T, D)
+    attn_scores = q @ k.swapaxes(-1, -2) * D**-0.5  # (H, T, T)
+    # causal: what comes later is to be predicted, not seen
+    attn_scores = jnp.where(jnp.tri(T, dtype=bool), attn_scores, -jnp.inf)
+    attn_weights = softmax(attn_scores)
+    attn_out = (attn_weights @ v).swapaxes(0, 1).reshape(T, C)  # (T, C)
     return linear(attn_out, params[f"{layer}.attn_wo"])
 
 
 def mlp(x, params, layer):
     """Work on each position by itself: widen to 4C, squared ReLU (So et al. 2021), back to C."""
-    h = jnp.square(jax.nn.relu(linear(x, params[f"{layer}.mlp_fc1"])))  # (T, 4C)
+    h = jnp.square(jnp.maximum(linear(x, params[f"{layer}.mlp_fc1"]), 0))  # (T, 4C)
     return linear(h, params[f"{layer}.mlp_fc2"])
 
 
@@ -117,7 +119,7 @@ def block(x, params, layer, config):
 
 def gpt(params, tokens, config):
     """Return logits (T, V): after each of the T tokens, a score for every token that may come next."""
-    tok_emb, pos_emb = params["wte"][tokens], params["wpe"][: len(tokens)]
+    tok_emb, pos_emb = params["wte"][tokens], params["wpe"][: tokens.shape[-1]]
     x = rmsnorm(tok_emb + pos_emb)
     for i in range(config.n_layer):  # runs once, while tracing: the compiler sees the layers one after the other
         x = block(x, params, f"layer{i}", config)
@@ -125,28 +127,27 @@ def gpt(params, tokens, config):
 
 
 # %% Loss
-PADDING = -1  # fills documents up to one length, so that everything compiles once
+PADDING = -1  # no token: as a target it says that there is nothing to predict
 
 
 def pad(batch, config):
-    """Return the documents of a batch as one array (B, block_size + 1), filled up with PADDING on the right."""
-    padded = np.full((len(batch), config.block_size + 1), PADDING, dtype=np.int32)
-    for row, doc in zip(padded, batch):
-        row[: len(doc)] = doc
-    return padded
+    """Return the documents of a batch as one array (B, block_size + 1), with PADDING to the right of shorter ones."""
+    longest = config.block_size + 1  # one length for all batches: another shape would be compiled anew
+    return np.array([doc + [PADDING] * (longest - len(doc)) for doc in batch], np.int32)
 
 
 def loss_fn(params, batch, config):
     """Return the mean cross-entropy over the tokens of a padded batch.
 
-    As an input, padding looks up some embedding (-1 is the last): the causal mask hides it from the real tokens on its
-    left, so it makes no difference which.
+    As an input, padding may look up any embedding (-1 is the last): the causal mask hides it from the real tokens on
+    its left.
     """
     logits = jax.vmap(lambda tokens: gpt(params, tokens, config))(batch[:, :-1])  # (B, T, V)
     targets = batch[:, 1:]
     log_probs = jax.nn.log_softmax(logits)
     losses = -jnp.take_along_axis(log_probs, targets[..., None], axis=-1)[..., 0]  # (B, T)
-    return jnp.mean(losses, where=targets != PADDING)
+    real = targets != PADDING
+    return jnp.mean(losses, where=real)
 
 
 # %% Gradients
@@ -168,20 +169,24 @@ def init_state(params, dtype=jnp.float32):
     return State(params, jax.tree.map(jnp.zeros_like, params), jax.tree.map(jnp.zeros_like, params), jnp.array(0))
 
 
-def adam_step(state, grads, config):
+def schedule(step, config):
+    """Return the learning rate of a step: half a cosine, from its first value down towards 0."""
+    return config.learning_rate * 0.5 * (1 + jnp.cos(jnp.pi * step / config.num_steps))
+
+
+def adam_step(state, grads, learning_rate, config):
     """Return the state after moving each weight against its gradient, by Adam (Kingma & Ba 2015)."""
     if config.clip_grad:
-        norm = jnp.sqrt(sum(jnp.sum(g * g) for g in grads.values()))
-        grads = jax.tree.map(lambda g: g * jnp.minimum(1, config.clip_grad / (norm + 1e-6)), grads)
-    learning_rate = config.learning_rate * 0.5 * (1 + jnp.cos(jnp.pi * state.step / config.num_steps))
+        norm = jnp.sqrt(sum(jnp.sum(jnp.square(grad)) for grad in grads.values()))
+        grads = jax.tree.map(lambda grad: grad * jnp.minimum(1, config.clip_grad / (norm + 1e-6)), grads)
     step = state.step + 1
-    adam_m = jax.tree.map(lambda m, g: config.beta1 * m + (1 - config.beta1) * g, state.adam_m, grads)
-    adam_v = jax.tree.map(lambda v, g: config.beta2 * v + (1 - config.beta2) * g * g, state.adam_v, grads)
+    adam_m = jax.tree.map(lambda m, grad: config.beta1 * m + (1 - config.beta1) * grad, state.adam_m, grads)
+    adam_v = jax.tree.map(lambda v, grad: config.beta2 * v + (1 - config.beta2) * grad * grad, state.adam_v, grads)
 
     def move(w, m, v):
         m_hat = m / (1 - config.beta1**step)  # both means start at 0 and are too small at first
         v_hat = v / (1 - config.beta2**step)
-        return w - (learning_rate * m_hat / (jnp.sqrt(v_hat) + config.eps_adam)).astype(w.dtype)
+        return w - learning_rate * m_hat / (jnp.sqrt(v_hat) + config.eps_adam)
 
     return State(jax.tree.map(move, state.params, adam_m, adam_v), adam_m, adam_v, step)
 
@@ -193,9 +198,11 @@ CONFIG = Config()
 def train_step(state, batch, config):
     """Return the state after one step on a padded batch, and the mean loss over its tokens before the step."""
     loss, grads = loss_and_grads(state.params, batch, config)
-    return adam_step(state, grads, config), loss
+    return adam_step(state, grads, schedule(state.step, config), config), loss
 
 
+# config is static: a constant in the compiled code, so that another one is compiled anew. state is donated: the new one
+# takes over its memory. scan compiles one step and loops over it; for would have all of them compiled, one by one.
 @partial(jax.jit, static_argnames="config", donate_argnames="state")
 def train_steps(state, batches, config):
     """Take one step for each of the padded batches (steps, B, block_size + 1), in one call of compiled code."""
@@ -203,17 +210,14 @@ def train_steps(state, batches, config):
 
 
 # %% Inference
-@partial(jax.jit, static_argnames="config")
-def next_logits(params, padded, n_tokens, config):
-    """Return the scores (V) after the first n_tokens of a padded document: any number of them, compiled once."""
-    return gpt(params, padded, config)[n_tokens - 1]
+compiled_gpt = jax.jit(gpt, static_argnames="config")
 
 
 def generate(state, bos, rng, config):
     """Return tokens drawn one by one, each by the probabilities that those before it give, until BOS or block_size."""
     tokens = [bos]
     while len(tokens) <= config.block_size:
-        logits = next_logits(state.params, pad([tokens], config)[0, :-1], len(tokens), config)
+        logits = compiled_gpt(state.params, pad([tokens], config)[0, :-1], config)[len(tokens) - 1]
         probs = softmax(logits / config.temperature)
         token = rng.choices(range(len(probs)), weights=probs.tolist())[0]
         if token == bos:
@@ -230,7 +234,8 @@ def main():
     batches = []
     for step in range(CONFIG.num_steps):
         batch = [docs[(step * CONFIG.batch_size + b) % len(docs)] for b in range(CONFIG.batch_size)]
-        batches.append(pad([tokenizer.encode(doc)[: CONFIG.block_size + 1] for doc in batch], CONFIG))
+        tokens = [tokenizer.encode(doc)[: CONFIG.block_size + 1] for doc in batch]
+        batches.append(pad(tokens, CONFIG))
     state, losses = train_steps(state, np.stack(batches), CONFIG)
     for step, loss in enumerate(losses.tolist()):
         print(f"step {step + 1:4d} / {CONFIG.num_steps:4d} | loss {loss:.4f}")

@@ -1,15 +1,17 @@
-"""`--compile`: the same engine, its loss and gradients traced once and fused by mx.compile.
+"""`--compile`: the same engine, each step as one function that mx.compile traced and fused.
 
 On the CPU that needs a C++ compiler (g++) and takes seconds before the first step, but only the first time for a model
 of that shape: MLX keeps what was compiled in the system's folder for temporary files.
 """
 
 import shutil
+from functools import cache, partial
 
 import engine
+import microgpt
 import mlx.core as mx
 from engine import evaluate, export_state, logits, loss_and_grads, next_logits
-from microgpt import adam_step, cross_entropy, gpt, pad, unflatten
+from microgpt import State, adam_step, pad, schedule
 
 __all__ = ["evaluate", "export_state", "logits", "loss_and_grads", "make_state", "next_logits", "train_steps"]
 
@@ -20,22 +22,30 @@ def make_state(config, *args, **kwargs):
     state = engine.make_state(config, *args, **kwargs)
     if mx.default_device() == mx.cpu and not shutil.which("g++"):
         raise ValueError("--compile needs the C++ compiler g++ on the CPU; install it or leave the flag out")
-
-    def loss_of_arrays(weights, tokens, targets, shares):  # all else is the same at every step
-        return cross_entropy(gpt(unflatten(weights, state.stacked), tokens, config), targets, shares)
-
-    state.loss_and_grads = mx.compile(mx.value_and_grad(loss_of_arrays))
     return state
 
 
+@cache
+def compiled_step(config):
+    """Return a compiled step, and the dict of arrays that it starts from and puts new ones into."""
+    state = {}
+
+    @partial(mx.compile, inputs=state, outputs=state)
+    def step(batch, learning_rate):
+        loss, grads = microgpt.loss_and_grads(state["params"], batch, config)
+        state.update(adam_step(State(**state), grads, learning_rate, config)._asdict())
+        return loss
+
+    return step, state
+
+
 def train_steps(state, batches, config):
-    losses = [train_step(state, batch, config) for batch in batches]
-    return state, [loss.item() for loss in losses]
-
-
-def train_step(state, batch, config):
-    """The lesson's, but for the compiled function."""
-    loss, grads = state.loss_and_grads(state.weights, *pad(batch, state.weights.dtype))
-    adam_step(state, grads, config)
-    mx.async_eval(loss, state.weights, state.adam_m, state.adam_v)
-    return loss
+    """What differs from step to step goes in as arrays: mx.compile takes any other number for a constant."""
+    step, arrays = compiled_step(config)
+    dtype = state.params["wte"].dtype
+    arrays.update(state._asdict(), step=mx.array(state.step, dtype))
+    losses = []
+    for taken, batch in enumerate(batches, start=state.step):
+        losses.append(step(pad(batch), mx.array(schedule(taken, config), dtype)))
+        mx.async_eval(arrays, losses[-1])  # computed while Python prepares the next step
+    return State(**arrays | {"step": state.step + len(batches)}), [loss.item() for loss in losses]

@@ -7,11 +7,11 @@ The model and the algorithm follow Andrej Karpathy's microGPT.
 import math
 import random
 from dataclasses import dataclass
-from functools import cache
-from itertools import accumulate
 from pathlib import Path
+from typing import NamedTuple
 
 import mlx.core as mx
+from mlx.utils import tree_map
 
 
 # %% Data
@@ -77,143 +77,118 @@ def init_params(config: Config, vocab_size: int, rng: random.Random) -> dict[str
 
 
 # %% Model
-# Nothing is computed while these functions run: they describe a graph, and mx.async_eval in Training has it computed.
-# x holds the positions of all documents one below the other, (B·T, C): only attention has to tell documents apart.
+# Nothing is computed while these functions run: they describe a graph, and mx.eval in main has it computed.
+# Written for a batch: x is (B, T, C).
 def linear(x, w):
     return x @ w.T
 
 
-# mx.exp and what is built on it give float64 only the 7 digits of float32; a power of e gives it all 16.
-def logsumexp(logits):
-    if logits.dtype != mx.float64:
-        return mx.logsumexp(logits, axis=-1, keepdims=True)
-    largest = logits.max(axis=-1, keepdims=True)
-    return largest + mx.log(mx.power(math.e, logits - largest).sum(axis=-1, keepdims=True))
-
-
 def softmax(logits):
-    return mx.softmax(logits, axis=-1) if logits.dtype != mx.float64 else mx.power(math.e, logits - logsumexp(logits))
+    return mx.softmax(logits, axis=-1)
 
 
 def rmsnorm(x):
-    """Scale each row to a root mean square of 1 (Zhang & Sennrich 2019), without weights.
-
-    mx.fast.rms_norm does the same, but it too gives float64 only 7 digits.
-    """
-    return x * mx.rsqrt(mx.square(x).mean(axis=-1, keepdims=True) + 1e-5)
+    """Scale each row to a root mean square of 1 (Zhang & Sennrich 2019), without weights."""
+    return x * mx.rsqrt(mx.mean(mx.square(x), axis=-1, keepdims=True) + 1e-5)
 
 
-@cache
-def causal_mask(T, dtype):
-    """Return what attention adds to its scores (T, T): 0 where a position may look, -inf where that comes later."""
-    return mx.where(mx.tri(T, dtype=mx.bool_), mx.array(0, dtype), mx.array(-math.inf, dtype))
-
-
-def attention(x, T, params, layer, config):
-    """Let each position gather from itself and those before it (Vaswani et al. 2017). x: (B·T, C)."""
-    H, D = config.n_head, config.n_embd // config.n_head
-    qkv = linear(x, params[f"{layer}.attn_wqkv"]).reshape(-1, T, 3 * H, D).swapaxes(1, 2)  # (B, 3H, T, D)
-    q, k, v = mx.split(qkv, 3, axis=1)  # each (B, H, T, D)
-    attn_scores = q @ k.swapaxes(2, 3) * D**-0.5  # (B, H, T, T)
-    attn_weights = softmax(attn_scores + causal_mask(T, x.dtype))
-    attn_out = (attn_weights @ v).swapaxes(1, 2).reshape(x.shape)  # (B·T, C)
+def attention(x, params, layer, config):
+    """Let each position gather from itself and those before it (Vaswani et al. 2017)."""
+    B, T, C = x.shape
+    H, D = config.n_head, C // config.n_head
+    qkv = (linear(x, params[f"{layer}.attn_{w}"]) for w in ("wq", "wk", "wv"))
+    q, k, v = (heads.reshape(B, T, H, D).swapaxes(1, 2) for heads in qkv)  # (B, H, T, D)
+    attn_scores = q @ k.swapaxes(-1, -2) * D**-0.5  # (B, H, T, T)
+    # causal: what comes later is to be predicted, not seen
+    attn_scores = mx.where(mx.tri(T, dtype=mx.bool_), attn_scores, -mx.inf)
+    attn_weights = softmax(attn_scores)
+    attn_out = (attn_weights @ v).swapaxes(1, 2).reshape(B, T, C)  # (B, T, C)
     return linear(attn_out, params[f"{layer}.attn_wo"])
 
 
 def mlp(x, params, layer):
     """Work on each position by itself: widen to 4C, squared ReLU (So et al. 2021), back to C."""
-    h = mx.square(mx.maximum(linear(x, params[f"{layer}.mlp_fc1"]), 0))  # (B·T, 4C)
+    h = mx.square(mx.maximum(linear(x, params[f"{layer}.mlp_fc1"]), 0))  # (B, T, 4C)
     return linear(h, params[f"{layer}.mlp_fc2"])
 
 
-def block(x, T, params, layer, config):
-    residual = x + attention(rmsnorm(x), T, params, layer, config)
+def block(x, params, layer, config):
+    residual = x + attention(rmsnorm(x), params, layer, config)
     return residual + mlp(rmsnorm(residual), params, layer)
 
 
 def gpt(params, tokens, config):
-    """Return logits (B·T, V) for tokens (B, T): after each token, a score for every token that may come next."""
-    tok_emb, pos_emb = params["wte"][tokens], params["wpe"][: tokens.shape[1]]
-    x = rmsnorm((tok_emb + pos_emb).flatten(0, 1))  # (B·T, C)
+    """Return logits (B, T, V) for tokens (B, T): after each token, a score for every token that may come next."""
+    tok_emb, pos_emb = params["wte"][tokens], params["wpe"][: tokens.shape[-1]]
+    x = rmsnorm(tok_emb + pos_emb)
     for i in range(config.n_layer):
-        x = block(x, tokens.shape[1], params, f"layer{i}", config)
+        x = block(x, params, f"layer{i}", config)
     return linear(x, params["lm_head"])
 
 
 # %% Loss
-def pad(batch, dtype):
-    """Return tokens (B, T), targets (B·T, 1) and the share of each target's loss in the batch's mean (B·T, 1).
+PADDING = -1  # no token: as a target it says that there is nothing to predict
 
-    Documents are filled up on the right to the longest. Any token can fill up: the causal mask hides it from the real
-    tokens on its left. Only the loss must leave it out, so its share is 0.
+
+def pad(batch):
+    """Return the documents of a batch as one array (B, T + 1), with PADDING to the right of the shorter ones."""
+    longest = max(len(doc) for doc in batch)
+    return mx.array([doc + [PADDING] * (longest - len(doc)) for doc in batch])
+
+
+def loss_fn(params, batch, config):
+    """Return the mean cross-entropy over the tokens of a padded batch.
+
+    As an input, padding may look up any embedding (-1 is the last): the causal mask hides it from the real tokens on
+    its left.
     """
-    T = max(len(doc) for doc in batch) - 1
-    n_tokens = sum(len(doc) - 1 for doc in batch)
-    padded = [doc + [0] * (T + 1 - len(doc)) for doc in batch]
-    tokens = [doc[:-1] for doc in padded]
-    targets = [[token] for doc in padded for token in doc[1:]]
-    shares = [[(t < len(doc) - 1) / n_tokens] for doc in batch for t in range(T)]  # 1 / n_tokens, and 0 for padding
-    return mx.array(tokens), mx.array(targets), mx.array(shares, dtype)
-
-
-def cross_entropy(logits, targets, shares):
-    """Return the sum of each target's loss times its share."""
-    losses = logsumexp(logits) - mx.take_along_axis(logits, targets, axis=-1)  # -log softmax(logits)[target], (B·T, 1)
-    return (losses * shares).sum()
-
-
-def loss_fn(weights, batch, shapes, config):
-    """Return the mean cross-entropy over the tokens of a batch."""
-    tokens, targets, shares = pad(batch, weights.dtype)
-    return cross_entropy(gpt(unflatten(weights, shapes), tokens, config), targets, shares)
+    logits = gpt(params, batch[:, :-1], config)  # (B, T, V)
+    targets = batch[:, 1:]
+    log_probs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
+    losses = -mx.take_along_axis(log_probs, targets[..., None], axis=-1)[..., 0]  # (B, T)
+    real = targets != PADDING
+    return mx.sum(losses * real) / mx.sum(real)
 
 
 # %% Gradients
-loss_and_grads = mx.value_and_grad(loss_fn)  # a new function: (weights, batch, …) -> loss, d loss / d weights
+loss_and_grads = mx.value_and_grad(loss_fn)  # a new function: (params, batch, config) -> loss, d loss / d params
 
 
 # %% Optimizer
-class State:
-    """The weights and Adam's two running means, each one flat vector, and the number of steps taken.
+class State(NamedTuple):
+    """All that a step changes: weights and Adam's two running means, matrices by name, and the steps taken."""
 
-    So Adam adds a dozen operations to the graph, not a dozen for each matrix.
-    """
-
-    def __init__(self, params, dtype=mx.float32):
-        self.shapes = {name: (len(rows), len(rows[0])) for name, rows in params.items()}
-        self.stacked = stack_qkv(self.shapes)  # as the model takes them
-        self.weights = mx.concatenate([mx.array(rows, dtype).flatten() for rows in params.values()])
-        self.adam_m, self.adam_v = mx.zeros_like(self.weights), mx.zeros_like(self.weights)
-        self.step = 0
+    params: dict[str, mx.array]
+    adam_m: dict[str, mx.array]
+    adam_v: dict[str, mx.array]
+    step: int
 
 
-def unflatten(flat, shapes):
-    """Return the matrices of these shapes, by name, that stand one after the other in a flat vector."""
-    ends = list(accumulate(n_out * n_in for n_out, n_in in shapes.values()))
-    return {name: part.reshape(shapes[name]) for name, part in zip(shapes, mx.split(flat, ends[:-1]))}
+def init_state(params, dtype=mx.float32):
+    params = {name: mx.array(rows, dtype) for name, rows in params.items()}
+    return State(params, tree_map(mx.zeros_like, params), tree_map(mx.zeros_like, params), step=0)
 
 
-def stack_qkv(shapes):
-    """Return the shapes with wq, wk and wv, which stand one after the other, as one matrix wqkv (3C, C)."""
-    stacked = {}
-    for name, (n_out, n_in) in shapes.items():
-        name = name[:-1] + "qkv" if name.endswith(("wq", "wk", "wv")) else name
-        stacked[name] = (stacked.get(name, (0,))[0] + n_out, n_in)
-    return stacked
+def schedule(step, config):
+    """Return the learning rate of a step: half a cosine, from its first value down towards 0."""
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / config.num_steps))
 
 
-def adam_step(state, grads, config):
-    """Move each weight against its gradient, by Adam (Kingma & Ba 2015)."""
+def adam_step(state, grads, learning_rate, config):
+    """Return the state after moving each weight against its gradient, by Adam (Kingma & Ba 2015)."""
     if config.clip_grad:
-        norm = mx.sqrt(mx.square(grads).sum())
-        grads = grads * mx.minimum(1.0, config.clip_grad / (norm + 1e-6))
-    learning_rate = config.learning_rate * 0.5 * (1 + math.cos(math.pi * state.step / config.num_steps))
-    state.step += 1
-    m_correction = 1 - config.beta1**state.step  # both means start at 0 and are too small at first
-    v_correction = 1 - config.beta2**state.step
-    m = state.adam_m = state.adam_m + (1 - config.beta1) * (grads - state.adam_m)
-    v = state.adam_v = state.adam_v + (1 - config.beta2) * (mx.square(grads) - state.adam_v)
-    state.weights -= (learning_rate / m_correction) * m / (mx.sqrt(v / v_correction) + config.eps_adam)
+        norm = mx.sqrt(sum(mx.sum(mx.square(grad)) for grad in grads.values()))
+        grads = tree_map(lambda grad: grad * mx.minimum(1, config.clip_grad / (norm + 1e-6)), grads)
+    step = state.step + 1
+    adam_m = tree_map(lambda m, grad: config.beta1 * m + (1 - config.beta1) * grad, state.adam_m, grads)
+    adam_v = tree_map(lambda v, grad: config.beta2 * v + (1 - config.beta2) * grad * grad, state.adam_v, grads)
+
+    def move(w, m, v):
+        m_hat = m / (1 - config.beta1**step)  # both means start at 0 and are too small at first
+        v_hat = v / (1 - config.beta2**step)
+        return w - learning_rate * m_hat / (mx.sqrt(v_hat) + config.eps_adam)
+
+    return State(tree_map(move, state.params, adam_m, adam_v), adam_m, adam_v, step)
 
 
 # %% Training
@@ -221,11 +196,9 @@ CONFIG = Config()
 
 
 def train_step(state, batch, config):
-    """Take one step on a batch and return the mean loss over its tokens before the step, perhaps not yet computed."""
-    loss, grads = loss_and_grads(state.weights, batch, state.stacked, config)
-    adam_step(state, grads, config)
-    mx.async_eval(loss, state.weights, state.adam_m, state.adam_v)  # computed while the next step is being described
-    return loss
+    """Return the state after one step on a padded batch, and the mean loss over its tokens before the step."""
+    loss, grads = loss_and_grads(state.params, batch, config)
+    return adam_step(state, grads, schedule(state.step, config), config), loss
 
 
 # %% Inference
@@ -233,9 +206,9 @@ def generate(state, bos, rng, config):
     """Return tokens drawn one by one, each by the probabilities that those before it give, until BOS or block_size."""
     tokens = [bos]
     while len(tokens) <= config.block_size:
-        logits = gpt(unflatten(state.weights, state.stacked), mx.array([tokens]), config)[-1]
+        logits = gpt(state.params, mx.array([tokens]), config)[0, -1]
         probs = softmax(logits / config.temperature)
-        token = rng.choices(range(probs.size), weights=probs.tolist())[0]
+        token = rng.choices(range(len(probs)), weights=probs.tolist())[0]
         if token == bos:
             break
         tokens.append(token)
@@ -246,11 +219,13 @@ def main():
     rng = random.Random(CONFIG.seed)  # one generator: order of documents, weights, then samples
     docs = load_docs(NAMES, rng)
     tokenizer = Tokenizer(docs)
-    state = State(init_params(CONFIG, tokenizer.vocab_size, rng))
+    state = init_state(init_params(CONFIG, tokenizer.vocab_size, rng))
     for step in range(CONFIG.num_steps):
         batch = [docs[(step * CONFIG.batch_size + b) % len(docs)] for b in range(CONFIG.batch_size)]
         tokens = [tokenizer.encode(doc)[: CONFIG.block_size + 1] for doc in batch]
-        print(f"step {step + 1:4d} / {CONFIG.num_steps:4d} | loss {train_step(state, tokens, CONFIG).item():.4f}")
+        state, loss = train_step(state, pad(tokens), CONFIG)
+        mx.eval(state, loss)  # computes what the step described, all at once: without it the graph would go on growing
+        print(f"step {step + 1:4d} / {CONFIG.num_steps:4d} | loss {loss.item():.4f}")
     for i in range(20):
         print(f"sample {i + 1:2d}: {tokenizer.decode(generate(state, tokenizer.bos, rng, CONFIG))}")
 
