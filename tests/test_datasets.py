@@ -369,10 +369,12 @@ def members_of(content: bytes, member: str = "*.txt") -> list:
 def test_wrong_zips(monkeypatch):
     good = zip_of({"a.txt": b"anna\n" * 1000, "b.md": b""})
     assert members_of(good) == [("a.txt", b"anna\n" * 1000)]
-    for damaged in (b"", b"PK", good[:-30], good[:40] + b"\xff\xff\xff" + good[43:]):
+    beyond_its_end = good[:28] + b"\xff\xff" + good[30:]  # the length of what stands in front of the first member
+    for damaged in (b"", b"PK", good[:-30], good[:40] + b"\xff\xff\xff" + good[43:], beyond_its_end):
         with pytest.raises(RunError) as caught:
             members_of(damaged)
         one_line(caught, "z.zip: damaged zip")
+        assert "EOFError" not in str(caught.value)
     with pytest.raises(RunError) as caught:
         members_of(good, "*.csv")
     one_line(caught, "no member *.csv")

@@ -51,6 +51,11 @@ def test_refused_at_the_start(content, says, tmp_path):
     assert len(line) < 300 + len(str(scenario)) and not (tmp_path / "out").exists()
 
 
+def test_a_scenario_in_another_encoding_is_refused_like_a_dataset(tmp_path):
+    (tmp_path / "scenario.toml").write_bytes("# für 20 Schritte".encode("latin-1"))
+    fails(PYTHON, "--config", tmp_path / "scenario.toml", says=("scenario.toml", "not UTF-8 at byte 3 (0xfc)"))
+
+
 def test_text_may_stand_in_quotes(tmp_path):
     scenario = tmp_path / "scenario.toml"
     scenario.write_text('[training]\ndtype = "float32"\nlr = 1\n[sampling]\nprompt = "12"\n', encoding="utf-8")

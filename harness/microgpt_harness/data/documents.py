@@ -54,7 +54,8 @@ def members(data: bytes, pattern: str, where: str) -> list[tuple[str, bytes]]:
                 raise ValueError(f"unpacks to more than {MAX_BYTES // 2**20} MB")
             found = [(info.filename, unpack(archive, info)) for info in infos]
     except Exception as error:  # damaged bytes make zipfile and zlib raise eight kinds, RuntimeError among them
-        raise RunError(f"{where}: damaged zip: {str(error) or type(error).__name__}") from error
+        reason = str(error) or "it ends too early"  # an EOFError says nothing
+        raise RunError(f"{where}: damaged zip: {reason}") from error
     if not found:
         raise RunError(f"{where}: holds no member {pattern}")
     return found

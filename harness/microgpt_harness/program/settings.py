@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..data.documents import decode
 from ..run.bounds import MAX_SCORES, Settings
 from ..system import files
 from ..system.console import shortened
@@ -134,8 +135,8 @@ def read_config_file(path: Path) -> ConfigFile:
     import tomllib
 
     try:
-        tables = tomllib.loads(files.read_regular(path, MAX_CONFIG_BYTES).decode("utf-8").removeprefix("\ufeff"))
-    except (OSError, ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+        tables = tomllib.loads(decode(files.read_regular(path, MAX_CONFIG_BYTES), f"--config {path}"))
+    except (OSError, ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"--config {path}: {reason}; it must be a TOML file in UTF-8") from error
     groups = ("data", "model", "training", "sampling")
