@@ -212,6 +212,7 @@ def add_vectors(a, b):
 
 def dot(a, b):
     a_data, b_data = [v.data for v in a], [v.data for v in b]
+    # each number of a is multiplied by its partner in b, which is the derivative by it, and the other way round
     return Value(sum([ai * bi for ai, bi in zip(a_data, b_data)]), (*a, *b), b_data + a_data)
 
 
@@ -241,7 +242,7 @@ def adam_step(state, config):
     """Move each weight against its gradient, by Adam (Kingma & Ba 2015), and set the gradient back to 0.
 
     m, a mean of the last gradients, evens out what only single documents ask for. v, a mean of their squares, tells how
-    large they usually are: divided by its root, a weight with small gradients moves as far as one with large ones.
+    large they usually are: dividing by its root lets weights with small gradients move as far as those with large ones.
     """
     clip = 1.0
     if config.clip_grad:

@@ -76,7 +76,8 @@ def init_params(config: Config, vocab_size: int, rng: random.Random) -> dict[str
 
 
 # %% Model
-# One document at a time: x is (T, C). Beside its result, a function returns what its gradient will need again.
+# One document at a time: x is (T, C). Beside its result, a function returns what its gradient will need again, unless
+# the caller has that anyway.
 class Saved(SimpleNamespace):
     """What the forward pass leaves for the backward pass, by name: after saved = Saved(q=q), saved.q is q."""
 
@@ -108,7 +109,7 @@ def attention(x, params, layer, config):
     # causal: what comes later is to be predicted, not seen
     attn_scores = np.where(np.tri(T, dtype=bool), attn_scores, -np.inf)
     attn_weights = softmax(attn_scores)
-    attn_out = merge_heads(attn_weights @ v)
+    attn_out = merge_heads(attn_weights @ v)  # (T, C)
     saved = Saved(x=x, q=q, k=k, v=v, attn_weights=attn_weights, attn_out=attn_out)
     return linear(attn_out, params[f"{layer}.attn_wo"]), saved
 
