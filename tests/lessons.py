@@ -5,6 +5,7 @@ also be loaded from changed source text: that is how test_mutants.py breaks it.
 """
 
 import ast
+import gc
 import importlib.util
 import random
 import re
@@ -127,6 +128,7 @@ def load(folder: str, edits: Edits = ()) -> Lesson:
     if device:
         return replace(load(folder, edits), device=device)
     path = ROOT / folder / "microgpt.py"
+    gc.freeze()  # what is imported by now stays: 01's many nodes would have all of it searched, over and over
     microgpt = execute(path, mistakes.apply(path.read_text(encoding="utf-8"), edits), f"lesson_{folder}")
     return Lesson(folder, microgpt, load_beside(path.with_name("engine.py"), microgpt))
 

@@ -65,7 +65,7 @@ def samples(a_run: training.Run) -> list[str]:
     return ["".join(sampler.sample()) for _ in range(20)]
 
 
-# ---- six folders, each going on where each other stopped ----
+# ---- each folder going on where each other stopped ----
 
 
 def file_of(folder: str) -> str:

@@ -1,13 +1,11 @@
-"""All six learn the same: every loss of whole runs, the 20 names afterwards, and the original's figures."""
+"""All lessons learn the same: every loss of whole runs, the 20 names afterwards, and the original's figures."""
 
-import gc
 import hashlib
 import json
 import math
 import os
 import random
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -79,24 +77,13 @@ def train(lesson: Lesson, dtype: str, path: Path, settings: dict[str, Any]) -> R
     docs = docs[: config.num_steps * config.batch_size]
     tokens = [tokenizer.encode(doc)[: config.block_size + 1] for doc in docs]
     batches = [tokens[start : start + config.batch_size] for start in range(0, len(tokens), config.batch_size)]
-    with searched_no_further():
-        state, losses = lesson.engine.train_steps(state, batches, config)
+    state, losses = lesson.engine.train_steps(state, batches, config)
     return Run(lesson, config, state, tokenizer, rng.getstate(), losses)
 
 
 def largest_difference(actual: list[float], expected: list[float], steps: int) -> float:
     assert len(actual) == len(expected) == steps
     return float(np.abs(np.subtract(actual, expected)).max())  # unlike max(), it returns nan where there is one
-
-
-@contextmanager
-def searched_no_further():
-    """Keep the garbage collector to what is new: 01's many nodes would have it search all frameworks, over and over."""
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 # Names, 500 steps

@@ -1,4 +1,4 @@
-"""All six compute the same at one point that hides nothing: logits, loss, gradients, Adam, samples, state."""
+"""All lessons compute the same at one point that hides nothing: logits, loss, gradients, Adam, samples, state."""
 
 import random
 from dataclasses import replace
