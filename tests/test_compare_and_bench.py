@@ -12,10 +12,11 @@ from unittest import mock
 
 import pytest
 from microgpt_harness.program import outcome
-from microgpt_harness.run import agreement, metrics, plots
+from microgpt_harness.run import agreement, plots
 from microgpt_harness.system.errors import RunError, UserError
 from microgpt_harness.tools import bench, command_line, compare, suite
 from microgpt_harness.tools.bench import Calls
+from records import falling, write_run
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON, REFERENCE, BATCHED = "01_pure_python", "02_numpy_manual_backprop", "04_pytorch_batched"
@@ -46,24 +47,6 @@ def one_line(text: str) -> str:
 # ---- compare, on metrics made by hand ----
 
 
-def write_run(out: Path, folder: str, losses: list[float], dtype: str = "float64", first: int = 1, **settings) -> Path:
-    path = out / "names" / folder
-    path.mkdir(parents=True)
-    records = [
-        {"step": step, "loss": loss, "ema": loss, "lr": 0.01, "seconds": 0.002}
-        for step, loss in enumerate(losses, start=first)
-    ]
-    (path / "metrics.jsonl").write_text("".join(map(metrics.to_line, records)), encoding="utf-8")
-    config = {"n_embd": 16, "batch_size": 1, "num_steps": len(losses), "seed": 42, "temperature": 0.5} | settings
-    content = {"folder": folder, "dataset": "names", "vocab_size": 27, "dtype": dtype, "config": config}
-    (path / "config.json").write_text(json.dumps(content), encoding="utf-8")
-    return path
-
-
-def falling(steps: int = 40) -> list[float]:
-    return [3.3 - 0.01 * step for step in range(steps)]
-
-
 def moved(losses: list[float], step: int, by: float) -> list[float]:
     """Return the losses with those from `step` on (counted from 1) moved."""
     return [loss + (by if number >= step else 0.0) for number, loss in enumerate(losses, start=1)]
@@ -83,9 +66,9 @@ def line_with(lines: list[str], *parts: str) -> str:
 
 
 def test_runs_that_agree(tmp_path, capsys):
-    write_run(tmp_path, REFERENCE, falling())
-    write_run(tmp_path, PYTHON, moved(falling(), 7, 4e-10))
-    write_run(tmp_path, JAX, moved(falling(), 9, 4e-5), "float32")
+    write_run(tmp_path / "names", REFERENCE, falling(40))
+    write_run(tmp_path / "names", PYTHON, moved(falling(40), 7, 4e-10))
+    write_run(tmp_path / "names", JAX, moved(falling(40), 9, 4e-5), "float32")
     code, lines = compared(capsys, tmp_path, draws=True)
     assert code == 0
     assert lines[0] == f"names: 3 runs, held against {REFERENCE}"
@@ -98,9 +81,9 @@ def test_runs_that_agree(tmp_path, capsys):
 
 @pytest.mark.parametrize(("dtype", "by"), [("float64", 1e-8), ("float32", 2e-4), ("float64", 1e300)])
 def test_a_run_that_diverges_at_a_known_step(tmp_path, capsys, dtype, by):
-    write_run(tmp_path, REFERENCE, falling(60))
-    write_run(tmp_path, JAX, moved(falling(60), 23, by), dtype)
-    write_run(tmp_path, MLX, moved(falling(60), 11, 0.5), "float32")
+    write_run(tmp_path / "names", REFERENCE, falling(60))
+    write_run(tmp_path / "names", JAX, moved(falling(60), 23, by), dtype)
+    write_run(tmp_path / "names", MLX, moved(falling(60), 11, 0.5), "float32")
     code, lines = compared(capsys, tmp_path)
     assert code == 1
     verdict = line_with(lines, "they do not agree")
@@ -115,8 +98,8 @@ def test_a_run_that_diverges_at_a_known_step(tmp_path, capsys, dtype, by):
 @pytest.mark.parametrize(("step", "code"), [(50, 1), (51, 0)])
 def test_only_the_first_50_steps_are_judged(tmp_path, capsys, dtype, step, code):
     """Not even 500 in float64: the runs may be of any size."""
-    write_run(tmp_path, REFERENCE, falling(80))
-    write_run(tmp_path, JAX, [*falling(80)[: step - 1], *moved(falling(80), 1, 2e-3)[step - 1 :]], dtype)
+    write_run(tmp_path / "names", REFERENCE, falling(80))
+    write_run(tmp_path / "names", JAX, [*falling(80)[: step - 1], *moved(falling(80), 1, 2e-3)[step - 1 :]], dtype)
     assert compared(capsys, tmp_path)[0] == code
 
 
@@ -124,8 +107,8 @@ def test_what_comes_later_is_told_and_explained(tmp_path, capsys):
     losses = falling(600)
     losses[349] += 1.1e-3
     losses[599] += 1.0e-3
-    write_run(tmp_path, REFERENCE, falling(600))
-    write_run(tmp_path, JAX, losses)
+    write_run(tmp_path / "names", REFERENCE, falling(600))
+    write_run(tmp_path / "names", JAX, losses)
     code, lines = compared(capsys, tmp_path)
     assert code == 0
     line_with(lines, "they agree: over the first 50 steps no loss differs by more than 1e-09")
@@ -143,17 +126,17 @@ def test_what_comes_later_is_told_and_explained(tmp_path, capsys):
 
 
 def test_later_steps_that_are_the_same_are_not_called_rounding(tmp_path, capsys):
-    write_run(tmp_path, REFERENCE, falling(60))
-    write_run(tmp_path, JAX, falling(60))
+    write_run(tmp_path / "names", REFERENCE, falling(60))
+    write_run(tmp_path / "names", JAX, falling(60))
     _, lines = compared(capsys, tmp_path)
     assert line_with(lines, "later losses have the same digits") and "rounding" not in " ".join(lines)
 
 
 def test_records_that_begin_late_are_not_judged(tmp_path, capsys):
     """As after --resume from a checkpoint alone: by then rounding has grown, however few steps there are."""
-    write_run(tmp_path, REFERENCE, falling(200))
-    write_run(tmp_path, PYTHON, falling(200))
-    write_run(tmp_path, JAX, moved(falling(50), 1, 0.5), first=151, num_steps=200)
+    write_run(tmp_path / "names", REFERENCE, falling(200))
+    write_run(tmp_path / "names", PYTHON, falling(200))
+    write_run(tmp_path / "names", JAX, moved(falling(50), 1, 0.5), first=151, num_steps=200)
     code, lines = compared(capsys, tmp_path)
     assert code == 0 and "not judged" in line_with(lines, f"{JAX} ", "none in common")
     line_with(lines, f"not judged: the first step that {JAX} and {REFERENCE} have in common is 151; only the first 50")
@@ -161,15 +144,15 @@ def test_records_that_begin_late_are_not_judged(tmp_path, capsys):
 
 
 def test_records_that_begin_among_the_judged_steps(tmp_path, capsys):
-    write_run(tmp_path, REFERENCE, falling(60))
-    write_run(tmp_path, JAX, moved(falling(60)[30:], 21, 1.0), first=31, num_steps=60)
+    write_run(tmp_path / "names", REFERENCE, falling(60))
+    write_run(tmp_path / "names", JAX, moved(falling(60)[30:], 21, 1.0), first=31, num_steps=60)
     code, lines = compared(capsys, tmp_path)
     assert code == 0 and line_with(lines, "they agree: over 20 common steps")
 
 
 def test_nothing_at_all_to_judge(tmp_path, capsys):
-    write_run(tmp_path, REFERENCE, falling(10))
-    write_run(tmp_path, JAX, falling(10), first=11)
+    write_run(tmp_path / "names", REFERENCE, falling(10))
+    write_run(tmp_path / "names", JAX, falling(10), first=11)
     code, lines = compared(capsys, tmp_path)
     assert code == 0 and line_with(lines, f"{JAX} and {REFERENCE} have no step in common")
     line_with(lines, "no two runs can be judged")
@@ -178,34 +161,34 @@ def test_nothing_at_all_to_judge(tmp_path, capsys):
 def test_runs_whose_training_is_unstable_accuse_nobody(tmp_path, capsys):
     """As at --lr 0.1: rounding alone drives two right programs apart within 50 steps, in float64 too."""
     rising = [3.3 + step / 10 for step in range(60)]
-    write_run(tmp_path, REFERENCE, rising)
-    write_run(tmp_path, JAX, moved(rising, 8, 1e-3))
+    write_run(tmp_path / "names", REFERENCE, rising)
+    write_run(tmp_path / "names", JAX, moved(rising, 8, 1e-3))
     code, lines = compared(capsys, tmp_path)
     assert code == 0 and line_with(lines, "this cannot be judged", f"{JAX} diverges from {REFERENCE} at step 8 ")
     line_with(lines, f"The loss of {REFERENCE} rises, from 3.300000 to 5.750000 on average")
-    write_run(tmp_path, MLX, [9.0] * 60)
+    write_run(tmp_path / "names", MLX, [9.0] * 60)
     (tmp_path / "names" / REFERENCE / "metrics.jsonl").write_bytes(
-        (write_run(tmp_path / "b", REFERENCE, falling(60)) / "metrics.jsonl").read_bytes()
+        (write_run(tmp_path / "b" / "names", REFERENCE, falling(60)) / "metrics.jsonl").read_bytes()
     )
     assert compared(capsys, tmp_path)[0] == 1  # it is the reference whose losses tell, not the one that is held against
 
 
 def test_float32_is_not_held_to_the_bound_of_float64(tmp_path, capsys):
-    write_run(tmp_path, REFERENCE, falling(), "float32")
-    write_run(tmp_path, JAX, moved(falling(), 2, 1e-6), "float64")
+    write_run(tmp_path / "names", REFERENCE, falling(40), "float32")
+    write_run(tmp_path / "names", JAX, moved(falling(40), 2, 1e-6), "float64")
     assert compared(capsys, tmp_path)[0] == 0
 
 
 def test_without_02_the_first_folder_takes_its_place(tmp_path, capsys):
-    write_run(tmp_path, JAX, falling())
-    write_run(tmp_path, MLX, falling())
+    write_run(tmp_path / "names", JAX, falling(40))
+    write_run(tmp_path / "names", MLX, falling(40))
     code, lines = compared(capsys, tmp_path)
     assert code == 0 and lines[0] == f"names: 2 runs, held against {JAX} (there is no run of {REFERENCE})"
 
 
 def test_a_shorter_run_is_compared_over_the_common_steps(tmp_path, capsys):
-    write_run(tmp_path, REFERENCE, moved(falling(40), 31, 1.0), num_steps=40)
-    write_run(tmp_path, JAX, falling(30), num_steps=40)
+    write_run(tmp_path / "names", REFERENCE, moved(falling(40), 31, 1.0), num_steps=40)
+    write_run(tmp_path / "names", JAX, falling(30), num_steps=40)
     code, lines = compared(capsys, tmp_path)
     assert code == 0 and line_with(lines, "over 30 common steps")
 
@@ -222,9 +205,9 @@ def command_below(lines: list[str], *parts: str) -> list[str]:
 
 
 def test_other_settings_are_named_and_left_out_of_the_verdict(tmp_path, capsys):
-    write_run(tmp_path, REFERENCE, falling())
-    write_run(tmp_path, JAX, moved(falling(), 1, 0.5), "float32", n_embd=32, seed=1)
-    write_run(tmp_path, MLX, falling(), temperature=0.9)
+    write_run(tmp_path / "names", REFERENCE, falling(40))
+    write_run(tmp_path / "names", JAX, moved(falling(40), 1, 0.5), "float32", n_embd=32, seed=1)
+    write_run(tmp_path / "names", MLX, falling(40), temperature=0.9)
     code, lines = compared(capsys, tmp_path)
     assert code == 0
     line = line_with(lines, f"not comparable: {JAX}")
@@ -235,10 +218,10 @@ def test_other_settings_are_named_and_left_out_of_the_verdict(tmp_path, capsys):
 
 def test_the_command_has_only_the_flags_that_the_folder_needs(tmp_path, capsys):
     """04 takes 32 documents by itself, the others 1; what was asked of both runs has to be asked again."""
-    write_run(tmp_path, REFERENCE, falling(), num_steps=500)
-    write_run(tmp_path, BATCHED, falling(), "float32", num_steps=500, batch_size=32)
-    write_run(tmp_path, JAX, falling(), num_steps=500, batch_size=8, learning_rate=0.5)
-    write_run(tmp_path, MLX, falling(), num_steps=70)
+    write_run(tmp_path / "names", REFERENCE, falling(40), num_steps=500)
+    write_run(tmp_path / "names", BATCHED, falling(40), "float32", num_steps=500, batch_size=32)
+    write_run(tmp_path / "names", JAX, falling(40), num_steps=500, batch_size=8, learning_rate=0.5)
+    write_run(tmp_path / "names", MLX, falling(40), num_steps=70)
     _, lines = compared(capsys, tmp_path)
     assert command_below(lines, f"not comparable: {BATCHED}") == [BATCHED, "--batch-size", "1"]
     assert command_below(lines, f"not comparable: {JAX}") == [JAX]
@@ -247,8 +230,8 @@ def test_the_command_has_only_the_flags_that_the_folder_needs(tmp_path, capsys):
 
 def test_the_command_repeats_what_both_runs_were_asked_for(tmp_path, capsys):
     settings = {"n_embd": 8, "learning_rate": 0.5, "num_steps": 40}
-    write_run(tmp_path, REFERENCE, falling(), **settings, batch_size=2)
-    write_run(tmp_path, BATCHED, falling(), **settings, batch_size=32)
+    write_run(tmp_path / "names", REFERENCE, falling(40), **settings, batch_size=2)
+    write_run(tmp_path / "names", BATCHED, falling(40), **settings, batch_size=32)
     _, lines = compared(capsys, tmp_path)
     words = command_below(lines, f"not comparable: {BATCHED}")
     assert dict(zip(words[1::2], words[2::2])) == {
@@ -278,8 +261,8 @@ def test_the_command_makes_runs_comparable(tmp_path):
     ],
 )
 def test_settings_that_no_flag_can_set(tmp_path, capsys, change, says):
-    write_run(tmp_path, REFERENCE, falling(), **change)
-    write_run(tmp_path, JAX, falling(), **({"beta1": 0.9} if "beta1" in change else {}))
+    write_run(tmp_path / "names", REFERENCE, falling(40), **change)
+    write_run(tmp_path / "names", JAX, falling(40), **({"beta1": 0.9} if "beta1" in change else {}))
     code, lines = compared(capsys, tmp_path)
     line = line_with(lines, f"not comparable: {JAX}", *says)
     assert code == 0 and "main.py" not in line and not any(each.startswith("  uv run") for each in lines)
@@ -287,22 +270,24 @@ def test_settings_that_no_flag_can_set(tmp_path, capsys, change, says):
 
 @pytest.mark.parametrize(("name", "value"), [("vocab_size", 28), ("documents", 7), ("mode", "stream")])
 def test_other_data_can_be_changed_by_no_flag(tmp_path, capsys, name, value):
-    write_run(tmp_path, REFERENCE, falling())
-    change_config(write_run(tmp_path, JAX, falling()), **{name: value})
+    write_run(tmp_path / "names", REFERENCE, falling(40))
+    change_config(write_run(tmp_path / "names", JAX, falling(40)), **{name: value})
     code, lines = compared(capsys, tmp_path)
     assert code == 0 and line_with(lines, f"{name} {value}", "no flag changes that", "the same data")
 
 
 def test_another_column_of_the_same_file(tmp_path, capsys):
-    change_config(write_run(tmp_path, REFERENCE, falling()), column="first name", documents=3, num_steps=500)
-    change_config(write_run(tmp_path, JAX, falling()), column="kind", documents=4)
+    change_config(
+        write_run(tmp_path / "names", REFERENCE, falling(40)), column="first name", documents=3, num_steps=500
+    )
+    change_config(write_run(tmp_path / "names", JAX, falling(40)), column="kind", documents=4)
     _, lines = compared(capsys, tmp_path)
     assert command_below(lines, f"not comparable: {JAX}", "column")[:3] == [JAX, "--column", "first name"]
 
 
 def test_a_run_whose_folder_is_not_here(tmp_path, capsys):
-    write_run(tmp_path, REFERENCE, falling())
-    write_run(tmp_path, "09_elsewhere", falling(), n_embd=32)
+    write_run(tmp_path / "names", REFERENCE, falling(40))
+    write_run(tmp_path / "names", "09_elsewhere", falling(40), n_embd=32)
     code, lines = compared(capsys, tmp_path)
     assert code == 0 and line_with(lines, "09_elsewhere has n_embd 32", "no such folder here")
 
@@ -317,10 +302,10 @@ def change_config(folder: Path, **changes: object) -> None:
 
 
 def test_a_last_line_cut_off_and_a_config_that_cannot_be_read(tmp_path, capsys):
-    write_run(tmp_path, REFERENCE, falling())
-    cut = write_run(tmp_path, JAX, falling()) / "metrics.jsonl"
+    write_run(tmp_path / "names", REFERENCE, falling(40))
+    cut = write_run(tmp_path / "names", JAX, falling(40)) / "metrics.jsonl"
     cut.write_text(cut.read_text(encoding="utf-8")[:-20], encoding="utf-8")
-    (write_run(tmp_path, MLX, falling()) / "config.json").write_text("{", encoding="utf-8")
+    (write_run(tmp_path / "names", MLX, falling(40)) / "config.json").write_text("{", encoding="utf-8")
     code, lines = compared(capsys, tmp_path)
     assert code == 0
     line_with(lines, f"{JAX} and {REFERENCE} agree: over 39 common steps")
@@ -331,7 +316,7 @@ def test_a_last_line_cut_off_and_a_config_that_cannot_be_read(tmp_path, capsys):
 @pytest.mark.parametrize("folder", [REFERENCE, JAX])
 def test_a_config_that_no_run_has_written(tmp_path, capsys, folder, content):
     for each in (REFERENCE, JAX):
-        write_run(tmp_path, each, falling())
+        write_run(tmp_path / "names", each, falling(40))
     (tmp_path / "names" / folder / "config.json").write_text(content, encoding="utf-8")
     code, lines = compared(capsys, tmp_path)
     assert code == 0 and line_with(lines, f"not comparable: {JAX}", f"{Path(folder, 'config.json')} ")
@@ -341,8 +326,8 @@ def test_a_config_that_no_run_has_written(tmp_path, capsys, folder, content):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
 @pytest.mark.parametrize("name", ["config.json", "metrics.jsonl"])
 def test_a_pipe_in_a_files_place_keeps_nobody_waiting(tmp_path, name):
-    write_run(tmp_path, REFERENCE, falling())
-    folder = write_run(tmp_path, JAX, falling())
+    write_run(tmp_path / "names", REFERENCE, falling(40))
+    folder = write_run(tmp_path / "names", JAX, falling(40))
     (folder / name).unlink()
     os.mkfifo(folder / name)
     result = microgpt("compare", "--out", tmp_path)
@@ -351,11 +336,11 @@ def test_a_pipe_in_a_files_place_keeps_nobody_waiting(tmp_path, name):
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such file names")
 def test_control_characters_do_not_reach_the_terminal(tmp_path, capsys):
-    write_run(tmp_path, REFERENCE, falling())
+    write_run(tmp_path / "names", REFERENCE, falling(40))
     evil = "\x1b[2J\x1b]0;mine\x07\x9b"
     for name in ("05" + evil, "06" + evil):
-        change_config(write_run(tmp_path, name, falling()), dataset=evil)
-    change_config(write_run(tmp_path, JAX, falling()), mode=evil)
+        change_config(write_run(tmp_path / "names", name, falling(40)), dataset=evil)
+    change_config(write_run(tmp_path / "names", JAX, falling(40)), mode=evil)
     code, lines = compared(capsys, tmp_path, draws=True)
     text = "".join(lines)
     assert code == 0 and text.isprintable() and text.count("\\x1b[2J") == 6
@@ -368,7 +353,7 @@ def test_a_dataset_that_leads_elsewhere_writes_nothing(tmp_path, capsys, monkeyp
     out = tmp_path / "out"
     (tmp_path / "w").mkdir()
     for folder in (REFERENCE, JAX):
-        write_run(out, folder, falling())
+        write_run(out / "names", folder, falling(40))
         shutil.copytree(out / "names" / folder, out / folder)
         shutil.copytree(out / "names" / folder, tmp_path / folder)
         shutil.copytree(out / "names" / folder, tmp_path / "w" / folder)
@@ -385,7 +370,7 @@ def test_a_dataset_that_leads_elsewhere_writes_nothing(tmp_path, capsys, monkeyp
 
 
 def test_one_run_has_nothing_to_be_compared_with(tmp_path, capsys):
-    write_run(tmp_path, REFERENCE, falling())
+    write_run(tmp_path / "names", REFERENCE, falling(40))
     code, lines = compared(capsys, tmp_path)
     assert code == 0 and f"uv run --directory 01_pure_python python main.py --steps 40 --out {tmp_path}" in lines[-1]
 
@@ -401,7 +386,7 @@ def test_no_runs(tmp_path):
 @pytest.mark.parametrize("named", ["{}/uni corn.txt", "uni corn.txt", "uni corn", "uni_corn"])
 def test_the_command_for_an_own_file_works_from_another_folder(tmp_path, capsys, monkeypatch, named):
     """uv runs it in the folder's own: a relative path means another file there, a run's name none at all."""
-    write_run(tmp_path, REFERENCE, falling())
+    write_run(tmp_path / "names", REFERENCE, falling(40))
     (tmp_path / "names").rename(tmp_path / "uni_corn")
     file = tmp_path / "uni corn.txt"
     file.write_text("anna\nbob\n", encoding="utf-8")
@@ -415,7 +400,7 @@ def test_the_command_for_an_own_file_works_from_another_folder(tmp_path, capsys,
 
 
 def test_the_command_for_a_runs_name_finds_the_file_beside_it(tmp_path, capsys, monkeypatch):
-    write_run(tmp_path / "out", REFERENCE, falling())
+    write_run(tmp_path / "out" / "names", REFERENCE, falling(40))
     (tmp_path / "out" / "names").rename(tmp_path / "out" / "uni")
     (tmp_path / "uni.txt").write_text("anna\nbob\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
@@ -424,7 +409,7 @@ def test_the_command_for_a_runs_name_finds_the_file_beside_it(tmp_path, capsys, 
 
 
 def test_runs_are_held_in_columns(tmp_path):
-    folder = write_run(tmp_path, REFERENCE, falling(10_000))
+    folder = write_run(tmp_path / "names", REFERENCE, falling(10_000))
     tracemalloc.start()
     try:
         run = agreement.read_run(folder)

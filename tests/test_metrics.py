@@ -7,8 +7,10 @@ import random
 import tracemalloc
 from pathlib import Path
 
+import comparisons
+import numpy as np
 import pytest
-from lessons import load
+from lessons import FOLDERS, each, load
 from microgpt_harness.data import datasets
 from microgpt_harness.program.settings import resolve
 from microgpt_harness.run import metrics, training
@@ -36,6 +38,22 @@ def test_memory_does_not_grow_with_the_steps(tmp_path):
         writer.close()
     assert held < RECORD_BYTES * STEPS / 4
     assert len(metrics.read(tmp_path)) == 2 * STEPS
+
+
+@pytest.mark.parametrize("folder", each(FOLDERS))
+def test_a_record_says_the_learning_rate_that_the_lesson_took(folder):
+    """The lesson computes it by itself. How far a step moves the weights tells which it was."""
+    lesson, step = load(folder), 7
+    config = comparisons.config_of(lesson)
+    state = comparisons.state_at_point(lesson, "float64", **comparisons.moments_under_way(), step=step)
+    state, _ = lesson.engine.train_steps(state, [comparisons.batch_of(lesson)], config)
+    before, after, adam_m, adam_v = (
+        np.asarray(tensors["lm_head"])
+        for tensors in (comparisons.params_at_point(), *lesson.engine.export_state(state))
+    )
+    m_hat, v_hat = adam_m / (1 - config.beta1 ** (step + 1)), adam_v / (1 - config.beta2 ** (step + 1))
+    taken = (before - after) * (np.sqrt(v_hat) + config.eps_adam) / m_hat
+    assert taken == pytest.approx(training.learning_rate(config, step), rel=1e-9)
 
 
 def test_curve_of_a_run(tmp_path):

@@ -1,7 +1,6 @@
 """The pictures: made where they should be, not blank, told apart in a print without colours, and true."""
 
 import importlib.util
-import json
 import os
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from microgpt_harness.tools import scaling_plots
 from microgpt_harness.tools.scaling_plots import Point
 from PIL import Image
 from program import NUMPY, PYTHON, fails, run
+from records import falling, write_run
 
 SIZE = (960, 540)
 FOLDERS_SIZE = (960, 792)
@@ -148,23 +148,6 @@ def test_a_seventh_folder_and_names_without_a_number():
 # ---- how far apart the folders are ----
 
 
-def write_run(out: Path, folder: str, losses: list[float] | None = None, dtype: str = "float64", **settings) -> None:
-    path = out / folder
-    path.mkdir(parents=True)
-    lines = [
-        json.dumps({"step": step, "loss": loss, "ema": loss, "lr": 0.1, "seconds": 0.1}) + "\n"
-        for step, loss in enumerate(losses or falling(), start=settings.pop("first", 1))
-    ]
-    (path / "metrics.jsonl").write_text("".join(lines), encoding="utf-8")
-    content = {"folder": folder, "dataset": out.name, "dtype": dtype, "config": {"batch_size": 1} | settings}
-    (path / "config.json").write_text(json.dumps(content), encoding="utf-8")
-
-
-def falling(steps: int = 120, by: float = 0.0) -> list[float]:
-    """Return losses that are `by` too high from step 2 on, and right at the first."""
-    return [3 - step / 100 + (by if step else 0.0) for step in range(steps)]
-
-
 def lower(out: Path):
     """Return the lower of the two axes of losses.png, drawn."""
     figure = plots.folders_figure(agreement.read(out))
@@ -232,7 +215,7 @@ def test_what_cannot_be_compared_is_left_out_and_named(tmp_path):
 
 def test_steps_that_are_too_late_to_be_judged(tmp_path):
     write_run(tmp_path, NUMPY, falling(200))
-    write_run(tmp_path, "05_jax", falling(50, by=0.1), first=151)
+    write_run(tmp_path, "05_jax", falling(50, by=0.1), first=151, num_steps=200)
     axes = lower(tmp_path)
     assert not axes.patches and not axes.collections and "Not judged" in axes.get_title("left")
 

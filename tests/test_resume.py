@@ -366,6 +366,18 @@ def test_new_run_keeps_the_checkpoint_of_the_one_before(tmp_path):
     assert path.with_name("previous.safetensors").read_bytes() == before
 
 
+# ---- shapes ----
+
+
+def test_the_shapes_of_a_checkpoint_are_those_that_a_lesson_draws():
+    """The harness says them by itself, before anything is drawn, and the lesson decides them. So is their order."""
+    lesson = load(PYTHON).microgpt
+    config = lesson.Config(n_layer=2, n_embd=4, n_head=2, block_size=3)
+    drawn = lesson.init_params(config, 5, random.Random(0))
+    shapes = checkpoint.parameter_shapes(asdict(config), 5)
+    assert [(name, (len(rows), len(rows[0]))) for name, rows in drawn.items()] == list(shapes.items())
+
+
 # ---- SIGKILL ----
 
 

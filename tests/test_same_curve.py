@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from comparisons import largest
 from lessons import FLOAT32_FOLDERS, FOLDERS, NAMES, REFERENCE, ROOT, Lesson, each, load
 
 # Adam amplifies rounding: in float64 1e-16 becomes 1e-12 in 500 steps. In float32 6e-8 becomes 4e-6 in 50 steps, and by
@@ -81,25 +82,25 @@ def train(lesson: Lesson, dtype: str, path: Path, settings: dict[str, Any]) -> R
     return Run(lesson, config, state, tokenizer, rng.getstate(), losses)
 
 
-def largest_difference(actual: list[float], expected: list[float], steps: int) -> float:
+def distance(actual: list[float], expected: list[float], steps: int) -> float:
     assert len(actual) == len(expected) == steps
-    return float(np.abs(np.subtract(actual, expected)).max())  # unlike max(), it returns nan where there is one
+    return largest(np.abs(np.subtract(actual, expected)))
 
 
 # Names, 500 steps
 @float64
 def test_every_loss_in_float64(run, record, folder):
-    difference = largest_difference(run(folder, "float64").losses, run(REFERENCE, "float64").losses, 500)
+    difference = distance(run(folder, "float64").losses, run(REFERENCE, "float64").losses, 500)
     record("500 losses on names, float64", folder, difference, TOLERANCE["float64"])
 
 
 @float32
 def test_every_loss_in_float32(run, record, folder):
     losses, expected = run(folder, "float32").losses, run(REFERENCE, "float64").losses
-    difference = largest_difference(losses, expected, 500)
+    difference = distance(losses, expected, 500)
     assert 0 < difference < math.inf  # equal to the last digit would mean that this was not float32
     record("500 losses on names, float32", folder, difference)
-    early = largest_difference(losses[:EARLY], expected[:EARLY], EARLY)
+    early = distance(losses[:EARLY], expected[:EARLY], EARLY)
     record("first 50 losses on names, float32", folder, early, TOLERANCE["float32"])
 
 
@@ -138,7 +139,7 @@ def test_how_many_names_agree_after_training_in_float32(run, record, folder):
 @pytest.mark.parametrize("settings", [BATCHED, CLIPPED], ids=["batch of 4", "clipped"])
 def test_every_loss_of_a_short_run_in_float64(run, record, folder, settings):
     expected = run(REFERENCE, "float64", **settings).losses
-    difference = largest_difference(run(folder, "float64", **settings).losses, expected, SHORT)
+    difference = distance(run(folder, "float64", **settings).losses, expected, SHORT)
     record(f"60 losses on names, {describe(settings)}, float64", folder, difference, TOLERANCE["float64"])
 
 
@@ -146,7 +147,7 @@ def test_every_loss_of_a_short_run_in_float64(run, record, folder, settings):
 @pytest.mark.parametrize("settings", [BATCHED, CLIPPED], ids=["batch of 4", "clipped"])
 def test_every_loss_of_a_short_run_in_float32(run, record, folder, settings):
     expected = run(REFERENCE, "float64", **settings).losses
-    difference = largest_difference(run(folder, "float32", **settings).losses[:EARLY], expected[:EARLY], EARLY)
+    difference = distance(run(folder, "float32", **settings).losses[:EARLY], expected[:EARLY], EARLY)
     record(f"first 50 losses on names, {describe(settings)}, float32", folder, difference, TOLERANCE["float32"])
 
 
@@ -182,6 +183,6 @@ def original_names() -> Path:
 @float64
 def test_the_originals_losses_and_names(run, record, original_names, folder):
     made = run(folder, "float64", original_names)
-    difference = largest_difference(made.losses, GOLDEN["losses"], 500)
+    difference = distance(made.losses, GOLDEN["losses"], 500)
     record("500 losses of the original", folder, difference, TOLERANCE["float64"])
     assert made.samples() == GOLDEN["samples"]

@@ -1,30 +1,34 @@
 """Settings from a scenario: what is refused at the start, so that no run fails at its end."""
 
 import math
+import sys
 
 import pytest
 from microgpt_harness.program.settings import OPTIONS, read_config_file
-from microgpt_harness.run.checkpoint import CONFIG_FIELDS
+from microgpt_harness.run import bounds
 from microgpt_harness.system.errors import UserError
 from program import NUMPY, PYTHON, fails, run
 
 BY_NAME = {option.name: option for option in OPTIONS}
 
 
-@pytest.mark.parametrize("name", CONFIG_FIELDS)
+@pytest.mark.parametrize("name", bounds.CONFIG)
 def test_what_can_be_set_can_be_saved(name):
-    """The bounds of a setting are those of the checkpoint's config, to the last number."""
-    kind, smallest, largest = CONFIG_FIELDS[name]
-    parse = BY_NAME[name].parse
-    assert (parse(kind(smallest)), parse(kind(largest))) == (smallest, largest)
-    below, above = (
-        (smallest - 1, largest + 1)
-        if kind is int
-        else (math.nextafter(smallest, -math.inf), math.nextafter(largest, math.inf))
-    )
-    for outside in (below, above):
-        with pytest.raises(ValueError, match="number"):
-            parse(outside)
+    """At the bounds and right beside them, what a flag may set is what a checkpoint's config may hold."""
+    allowed, kind = bounds.CONFIG[name], int if isinstance(bounds.CONFIG[name], bounds.Whole) else float
+    ends = (allowed.smallest, allowed.largest if kind is int else min(allowed.below, sys.float_info.max))
+    beside = [end + by if kind is int else math.nextafter(end, by * math.inf) for end in ends for by in (-1, 1)]
+    accepted = {value: is_accepted(BY_NAME[name].parse, value) for value in (*map(kind, ends), *beside)}
+    assert accepted == {value: value in allowed for value in accepted}
+    assert {True, False} == set(accepted.values())
+    assert not any(value in allowed for value in (math.nan, math.inf, -math.inf, True, "1", None, 10**400))
+
+
+def is_accepted(parse, value) -> bool:
+    try:
+        return parse(value) == value
+    except ValueError:
+        return False
 
 
 BAD_SCENARIOS = {

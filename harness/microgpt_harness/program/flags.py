@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ..contract import Folder
+from ..run.bounds import Real, Whole
 from ..system.errors import UserError
 from ..system.paths import RUNS
-from .settings import OPTIONS, Option, lesson_defaults, plain, real, whole
+from .settings import OPTIONS, Option, lesson_defaults, plain
 
 COMMANDS = ("train", "sample", "bench")
 EPILOG = """\
@@ -56,7 +57,7 @@ def parse(folder: Folder, argv: list[str]) -> argparse.Namespace:
 
 
 def computed_by(folder: Folder, args: argparse.Namespace) -> dict[str, Any]:
-    """Say who computes, for the records: the backend's name, and whether it is compiled first."""
+    """Return the compute backend for the records: its name, and whether it is compiled first."""
     return {"backend": getattr(args, "backend", folder.backends[0][0]), "compile": args.compile}
 
 
@@ -77,18 +78,18 @@ def train_parser(folder: Folder) -> Parser:
     run.add_argument("--checkpoint", type=Path, metavar="PATH", help="go on from this one instead, whoever wrote it")
     run.add_argument(
         "--save-every",
-        type=typed(whole(0)),
+        type=typed(Whole(0).parse),
         default=0,
         metavar="N",
-        help="save every N steps too, not only once a minute",
+        help="save every N steps too (default: 0, once a minute only)",
     )
     run.add_argument(
         "--stop-at",
-        type=typed(whole(1)),
+        type=typed(Whole(1).parse),
         metavar="N",
         help="stop after step N for now, to resume later (default: the last step)",
     )
-    run.add_argument("--log-every", type=typed(whole(0)), metavar="N", help=LOG_EVERY)
+    run.add_argument("--log-every", type=typed(Whole(0).parse), metavar="N", help=LOG_EVERY)
     run.add_argument("--no-plot", action="store_true", help="draw no pictures")
     run.add_argument("--live-plot", action="store_true", help="a window that follows the loss")
     run.add_argument("--quiet", action="store_true", help="print the samples only")
@@ -120,10 +121,10 @@ def bench_parser(folder: Folder) -> Parser:
     add_options(parser, "training", own_defaults(folder), only)
     measuring = parser.add_argument_group("measuring")
     # Not the setting num_steps, which is the length of the run whose time is estimated.
-    measuring.add_argument("--steps", type=typed(whole(1)), metavar="N", help="measure this many steps")
+    measuring.add_argument("--steps", type=typed(Whole(1).parse), metavar="N", help="measure this many steps")
     measuring.add_argument(
         "--seconds",
-        type=typed(real(0, above=True)),
+        type=typed(Real(0, above=True).parse),
         metavar="S",
         help="or as many as fit into S seconds (default: 3 seconds, and 20 steps at least)",
     )

@@ -4,7 +4,6 @@ Precedence: flag, then --config file, then the dataset's defaults in data/datase
 """
 
 import dataclasses
-import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..data.documents import decode
-from ..run.bounds import MAX_SCORES, Settings
+from ..run import bounds
+from ..run.bounds import MAX_SCORES, Real, Settings, Whole
 from ..system import files
 from ..system.console import shortened
 from ..system.errors import UserError
@@ -37,41 +37,6 @@ class Option:
         return {self.name, (self.flag or self.name).lstrip("-").replace("-", "_")}
 
 
-def whole(minimum: int, maximum: int = 2**31 - 1) -> Callable[[Any], int]:
-    def parse(value: Any) -> int:
-        wanted = f"a whole number of at least {minimum:,}"
-        if isinstance(value, (bool, float)):
-            raise ValueError(wanted)
-        try:
-            number = int(value)
-        except (ValueError, TypeError):
-            raise ValueError(wanted) from None
-        if not minimum <= number <= maximum:
-            raise ValueError(wanted if number < minimum else f"a whole number of at most {maximum:,}")
-        return number
-
-    return parse
-
-
-def real(minimum: float, above: bool = False, below: float = math.inf) -> Callable[[Any], float]:
-    """Numbers from `minimum`, or only those above it; always finite and below `below`."""
-
-    def parse(value: Any) -> float:
-        wanted = f"a number {'above' if above else 'of at least'} {minimum:g}"
-        wanted += f" and below {below:g}" if below < math.inf else ""
-        if isinstance(value, bool):
-            raise ValueError(wanted)
-        try:
-            number = float(value)
-        except (ValueError, TypeError, OverflowError):  # OverflowError: TOML has whole numbers of any length
-            raise ValueError(wanted) from None
-        if not minimum <= number < below or (above and number == minimum):
-            raise ValueError(wanted)
-        return number
-
-    return parse
-
-
 def choice(*allowed: str) -> Callable[[Any], str]:
     def parse(value: Any) -> str:
         if value not in allowed:
@@ -93,30 +58,41 @@ def switch(value: Any) -> bool:
     return value
 
 
-# What a checkpoint holds too has the same bounds there (CONFIG_FIELDS): else a run could train, and then not be saved.
+def of_config(name: str, group: str, help: str, flag: str | None = None) -> Option:
+    """Return the option of a field of the lessons' Config, whose default is the lesson's own."""
+    return Option(name, group, bounds.CONFIG[name].parse, help, flag)
+
+
 OPTIONS = (
-    Option("n_embd", "model", whole(1, 2**16), "numbers that describe one position", "--n-embd"),
-    Option("n_layer", "model", whole(1, 96), "transformer blocks, one after the other", "--n-layer"),
-    Option("n_head", "model", whole(1, 2**16), "attention heads; must divide n_embd", "--n-head"),
-    Option("block_size", "model", whole(1, 2**20), "the most tokens the model sees", "--block-size"),
-    Option("num_steps", "training", whole(1), "training steps in the whole run", "--steps"),
-    Option("learning_rate", "training", real(0, above=True), "learning rate of the first step", "--lr"),
-    Option("batch_size", "training", whole(1, 2**20), "documents in a step", "--batch-size"),
-    Option("val_every", "training", whole(0), "steps between two validations; 0: none", "--val-every", 100),
-    Option("val_docs", "training", whole(1, 2**20), "documents in a validation", "--val-docs", 20),
-    Option("clip_grad", "training", real(0), "largest norm of all gradients together; 0: no clipping", "--clip-grad"),
-    Option("beta1", "training", real(0, below=1), "memory of Adam's mean of gradients"),
-    Option("beta2", "training", real(0, below=1), "memory of Adam's mean of squared gradients"),
-    Option("eps_adam", "training", real(1e-300), "keeps Adam from dividing by zero"),
-    Option("seed", "training", whole(0), "start of the one random generator", "--seed"),
+    of_config("n_embd", "model", "numbers that describe one position", "--n-embd"),
+    of_config("n_layer", "model", "transformer blocks, one after the other", "--n-layer"),
+    of_config("n_head", "model", "attention heads; must divide n_embd", "--n-head"),
+    of_config("block_size", "model", "the most tokens the model sees", "--block-size"),
+    of_config("num_steps", "training", "training steps in the whole run", "--steps"),
+    of_config("learning_rate", "training", "learning rate of the first step", "--lr"),
+    of_config("batch_size", "training", "documents in a step", "--batch-size"),
+    Option("val_every", "training", Whole(0).parse, "steps between two validations; 0: none", "--val-every", 100),
+    Option("val_docs", "training", Whole(1, 2**20).parse, "documents in a validation", "--val-docs", 20),
+    of_config("clip_grad", "training", "largest norm of all gradients together; 0: no clipping", "--clip-grad"),
+    of_config("beta1", "training", "memory of Adam's mean of gradients"),
+    of_config("beta2", "training", "memory of Adam's mean of squared gradients"),
+    of_config("eps_adam", "training", "keeps Adam from dividing by zero"),
+    of_config("seed", "training", "start of the one random generator", "--seed"),
     Option("dtype", "training", choice("float32", "float64"), "kind of number to compute with", "--dtype"),
     Option("device", "training", text, "where to compute; auto chooses", "--device", "auto"),
-    Option("temperature", "sampling", real(0), "below 1 keeps to likely characters; 0: the likeliest", "--temperature"),
-    Option("top_k", "sampling", whole(0), "draw from the k likeliest only; 0: from all", "--top-k", 0),
-    Option("n_samples", "sampling", whole(0, 2**20), "samples to print", "--n-samples", 20),
+    of_config("temperature", "sampling", "below 1 keeps to likely characters; 0: the likeliest", "--temperature"),
+    Option("top_k", "sampling", Whole(0).parse, "draw from the k likeliest only; 0: from all", "--top-k", 0),
+    Option("n_samples", "sampling", Whole(0, 2**20).parse, "samples to print", "--n-samples", 20),
     Option("prompt", "sampling", text, "text that every sample begins with", "--prompt", ""),
-    Option("max_tokens", "sampling", whole(1), "the most characters after the prompt", "--max-tokens"),
-    Option("repetition_penalty", "sampling", real(1), "above 1 avoids what was just said", "--repetition-penalty", 1.0),
+    Option("max_tokens", "sampling", Whole(1).parse, "the most characters after the prompt", "--max-tokens"),
+    Option(
+        "repetition_penalty",
+        "sampling",
+        Real(1).parse,
+        "above 1 avoids what was just said",
+        "--repetition-penalty",
+        1.0,
+    ),
 )
 
 

@@ -140,12 +140,17 @@ def train_one(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile,
         dataset = datasets.load(name, **own, progress=lambda message: tell(args, message))
         with preparing(folder, args):
             run = begin(folder, engine, args, file, dataset, run_folder, saved)
-        new_sampler(run)  # a prompt that cannot be honoured is known before hours of training, not after
+        check_prompt(run)
         lock.take()
         run.lock = lock
         train_and_record(folder, args, run)
         finish(args, run)
     return run_folder
+
+
+def check_prompt(run: Any) -> None:
+    """Raise UserError for a prompt that cannot be honoured: before hours of training, not after."""
+    new_sampler(run)
 
 
 def train_and_record(folder: Folder, args: Namespace, run: Any) -> None:

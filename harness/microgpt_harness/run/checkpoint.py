@@ -23,6 +23,7 @@ from typing import Any
 
 from ..system import files
 from ..system.errors import RunError, UserError
+from . import bounds
 from .bounds import MAX_SCORES
 
 FORMAT_VERSION = 1
@@ -32,23 +33,6 @@ MAX_FILE_BYTES = {".safetensors": 2**30, ".json": 2**26}
 MAX_WEIGHTS = {".safetensors": 40_000_000, ".json": 500_000}
 MAX_JSON_MEMORY = 2**28  # bytes that JSON may become in memory: `{},` are 3 bytes in a file, 72 as an object
 
-# Config's fields: type, smallest and largest value, the same as settings.OPTIONS allows. Sizes are bounded so that a
-# hostile file cannot ask for more memory than a machine has.
-CONFIG_FIELDS = {
-    "n_layer": (int, 1, 96),
-    "n_embd": (int, 1, 2**16),
-    "n_head": (int, 1, 2**16),
-    "block_size": (int, 1, 2**20),
-    "num_steps": (int, 1, 2**31 - 1),
-    "learning_rate": (float, math.ulp(0), sys.float_info.max),
-    "beta1": (float, 0, math.nextafter(1, 0)),
-    "beta2": (float, 0, math.nextafter(1, 0)),
-    "eps_adam": (float, 1e-300, sys.float_info.max),
-    "clip_grad": (float, 0, sys.float_info.max),
-    "batch_size": (int, 1, 2**20),
-    "temperature": (float, 0, sys.float_info.max),
-    "seed": (int, 0, 2**31 - 1),
-}
 DOCUMENT_FIELDS = ("step", "dtype", "config", "chars", "dataset", "rng_state", "extra")
 TENSOR_GROUPS = {"params": "", "adam_m": "adam_m.", "adam_v": "adam_v."}  # with the prefix of their names in a file
 SAFETENSORS_DTYPES = {"F32": ("float32", "f", 4), "F64": ("float64", "d", 8)}  # our name, array's type code, bytes
@@ -146,7 +130,10 @@ def describe_mismatch(checkpoint_config: dict[str, Any], wanted: dict[str, Any])
 
 
 def parameter_shapes(config: dict[str, Any], vocab_size: int) -> dict[str, tuple[int, int]]:
-    """The name and shape (out, in) of every weight of a model, in the order in which they are drawn."""
+    """The name and shape (out, in) of every weight of a model, in the order in which they are drawn.
+
+    They are those of a lesson's `init_params`, known here before anything is drawn.
+    """
     n_embd = config["n_embd"]
     shapes = {"wte": (vocab_size, n_embd), "wpe": (config["block_size"], n_embd), "lm_head": (vocab_size, n_embd)}
     for i in range(config["n_layer"]):
@@ -395,11 +382,9 @@ def _check(checkpoint: Checkpoint) -> None:
 
 def _check_config(config: Any) -> None:
     _require(isinstance(config, dict), "its config is not an object")
-    _check_keys("config field", config, CONFIG_FIELDS)
-    for name, (kind, smallest, largest) in CONFIG_FIELDS.items():
-        value = config[name]
-        is_number = isinstance(value, (int, kind)) and not isinstance(value, bool)  # NaN fails the comparison below
-        _require(is_number and smallest <= value <= largest, f"its config says {name} = {_show(value)}")
+    _check_keys("config field", config, bounds.CONFIG)
+    for name, allowed in bounds.CONFIG.items():
+        _require(config[name] in allowed, f"its config says {name} = {_show(config[name])}")
     _require(config["n_embd"] % config["n_head"] == 0, "its n_embd is not divisible by its n_head")
     fits = config["n_head"] * config["block_size"] ** 2 <= MAX_SCORES
     _require(fits, f"its n_head x block_size x block_size is more than {MAX_SCORES:,} attention scores")

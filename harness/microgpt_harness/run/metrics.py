@@ -271,7 +271,7 @@ def recover(folder: Path, step: int, trail: Trail, own: bool) -> tuple[Iterator[
     if found and not found.is_whole:
         notes.append(f"{shown(found.path)} holds {found.count} of the {step} records up to the checkpoint's step")
     if keep_apart:
-        aside = kept_apart(path)
+        aside = files.set_aside(path)
         notes.append(f"the file as it was is kept as {aside.name}")
     if own and not found:
         notes.append(f"the records begin at step {step + 1}")
@@ -289,14 +289,6 @@ def look(path: Path, trail: Trail) -> tuple[Found | None, str]:
     except OSError as error:
         return None, f"{shown(path)} cannot be read ({error.strerror})"
     return found, "" if found else f"{shown(path)} holds no record of the checkpoint's run"
-
-
-def kept_apart(path: Path) -> Path:
-    try:
-        return files.set_aside(path)
-    except OSError as error:
-        remedy = "move it away"
-        raise RunError(f"{path} cannot be kept under another name: {error.strerror}; {remedy}") from None
 
 
 # ---- writing ----

@@ -1,13 +1,12 @@
 """config.json: all that it takes to say what was run. Anybody may have written one, so nothing in it is believed."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 from ..system import files
 from ..system.errors import UserError
-from .checkpoint import CONFIG_FIELDS
+from . import bounds
 
 FILE = "config.json"
 MAX_BYTES = 1_000_000
@@ -59,17 +58,14 @@ def wrong_entry(content: Any) -> str | None:
         if name in content and content[name] not in allowed:
             return f"its {name}"
     for name, value in content.get("config", {}).items():
-        if name not in CONFIG_FIELDS:
+        if name not in bounds.CONFIG:
             return "an unknown name in config"
-        kind, smallest, largest = CONFIG_FIELDS[name]
-        if not is_a(kind, value) or not smallest <= value <= largest:
+        if value not in bounds.CONFIG[name]:
             return f"its config's {name}"
     return None
 
 
 def is_a(kind: type, value: Any) -> bool:
-    if kind is float:
-        return is_a(int, value) or (isinstance(value, float) and math.isfinite(value))
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MAX_NUMBER
     return isinstance(value, kind)

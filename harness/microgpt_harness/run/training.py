@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -233,9 +232,14 @@ def make_records(run: Run, losses: list[float], seconds: float) -> list[dict]:
     records, ema = [], run.ema
     for step, loss in enumerate(losses, start=run.step):
         ema = metrics.smoothed(ema, loss)
-        lr = run.config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / run.config.num_steps))
+        lr = learning_rate(run.config, step)
         records.append({"step": step + 1, "loss": loss, "ema": ema, "lr": lr, "seconds": seconds})
     return records
+
+
+def learning_rate(config: Any, step: int) -> float:
+    """Return the rate of a step, counted from 0, for its record. A lesson stands alone, so it computes its own."""
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / config.num_steps))
 
 
 def check_finite(run: Run, records: list[dict], writer: metrics.Writer) -> None:
@@ -290,7 +294,8 @@ def save(run: Run) -> None:
     """
     hold(run)
     if run.saved_step is None and run.checkpoint_path.exists():
-        keep_previous(run.checkpoint_path)
+        previous = run.checkpoint_path.with_name(f"previous{run.checkpoint_path.suffix}")
+        files.keep_previous(run.checkpoint_path, previous)
     if run.writer:
         run.writer.sync()
     params, adam_m, adam_v = run.engine.export_state(run.state)
@@ -351,23 +356,4 @@ def keep_records(run: Run) -> None:
     if found:
         for name in (metrics.FILE, run_config.FILE):
             if (run.folder / name).exists():
-                copy(run.folder / name, run.folder / f"previous.{name}")
-
-
-def keep_previous(path: Path) -> None:
-    """Keep a run's checkpoint as previous.*; under another name what is no file at all, and would be in the way."""
-    if path.is_file():
-        copy(path, path.with_name(f"previous{path.suffix}"))
-    else:
-        metrics.kept_apart(path)
-
-
-def copy(path: Path, to: Path) -> None:
-    if to.is_dir():  # it would be in the way
-        metrics.kept_apart(to)
-    try:
-        with files.open_regular(path) as source, files.replacing(to) as file:
-            shutil.copyfileobj(source, file)
-    except OSError as error:
-        remedy = "it is unchanged; choose another folder with --out"
-        raise RunError(f"{path} could not be copied: {error.strerror}; {remedy}") from None
+                files.keep_previous(run.folder / name, run.folder / f"previous.{name}")

@@ -9,6 +9,7 @@ import errno
 import glob
 import itertools
 import os
+import shutil
 import stat
 import time
 from collections.abc import Iterator
@@ -121,7 +122,7 @@ def write_text(path: Path, content: str) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Keep what is at `path`, whatever it is, under a name of its own beside it. Return that. OSError if it cannot be.
+    """Keep what is at `path`, whatever it is, under a name of its own beside it. Return that. RunError if it cannot be.
 
     Nothing is ever written over. The old name stays until another file takes its place, so that at no moment is nothing
     there; only what can have no second name (a folder, and all files on some disks) is renamed.
@@ -129,10 +130,31 @@ def set_aside(path: Path) -> Path:
     names = (path.with_name(f"{path.stem}.aside-{number}{path.suffix}") for number in itertools.count(1))
     aside = next(name for name in names if not (name.exists() or name.is_symlink()))
     try:
-        os.link(path, aside, follow_symlinks=False)
-    except (OSError, NotImplementedError):
-        path.rename(aside)
+        try:
+            os.link(path, aside, follow_symlinks=False)
+        except (OSError, NotImplementedError):
+            path.rename(aside)
+    except OSError as error:
+        raise RunError(f"{path} cannot be kept under another name: {error.strerror}; move it away") from None
     return aside
+
+
+def keep_previous(path: Path, previous: Path) -> None:
+    """Copy what is about to be written anew to `previous`. What is no file at all, and in the way, is set aside.
+
+    RunError if it cannot be; `path` is unchanged then.
+    """
+    if not path.is_file():
+        set_aside(path)
+        return
+    if previous.is_dir():
+        set_aside(previous)
+    try:
+        with open_regular(path) as source, replacing(previous) as file:
+            shutil.copyfileobj(source, file)
+    except OSError as error:
+        remedy = "it is unchanged; choose another folder with --out"
+        raise RunError(f"{path} could not be copied: {error.strerror}; {remedy}") from None
 
 
 def remove_stale_temporaries(path: Path) -> None:

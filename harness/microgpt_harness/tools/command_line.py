@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..program.flags import Parser, typed
 from ..program.outcome import run_program
-from ..program.settings import real, whole
+from ..run.bounds import Real, Whole
 from ..system.paths import RUNS
 
 SIZES = (16, 32, 64, 128, 256)
@@ -59,7 +59,7 @@ def add_bench(commands: argparse._SubParsersAction) -> None:
     )
     command = commands.add_parser("bench", help="how fast is each folder?", description=text, allow_abbrev=False)
     add_out(command)
-    number = typed(whole(1))
+    number = typed(Whole(1).parse)
     command.add_argument("--sizes", type=number, nargs="+", default=SIZES, metavar="N", help=default("n_embd", SIZES))
     command.add_argument(
         "--batch-sizes",
@@ -72,7 +72,7 @@ def add_bench(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--folders", nargs="+", metavar="NAME", help="folders, or how their names begin (default: all)"
     )
-    seconds = typed(real(0, above=True))
+    seconds = typed(Real(0, above=True).parse)
     amount = command.add_mutually_exclusive_group()
     amount.add_argument("--steps", type=number, metavar="N", help="steps to take in a measurement")
     amount.add_argument("--seconds", type=seconds, default=3.0, metavar="S", help="or seconds to measure (default: 3)")

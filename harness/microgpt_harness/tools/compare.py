@@ -26,7 +26,7 @@ BY_NAME = {option.name: option for option in OPTIONS}
 
 def command(args: Namespace) -> int:
     """Print the comparison and draw the picture. Return 1 if comparable runs differ in judged steps, and 0 if not."""
-    folder = dataset_folder(args)
+    folder = compared_folder(args)
     comparison = agreement.read(folder)
     for what in comparison.left_out:
         print(f"left out: {printable(what)}")
@@ -38,7 +38,7 @@ def command(args: Namespace) -> int:
     return int(not comparison.agrees)
 
 
-def dataset_folder(args: Namespace) -> Path:
+def compared_folder(args: Namespace) -> Path:
     """Return where the runs are, under --out. A text file's runs stay there when the file itself has gone."""
     name = trained_folder(args, args.dataset)
     if name not in (args.dataset, *registry.names()) and os.path.isdir(args.dataset):  # noqa: PTH112 (never raises)
@@ -245,7 +245,7 @@ def missing_run(comparison: Comparison, args: Namespace) -> str:
 
 def dataset_argument(args: Namespace) -> str:
     """Return the dataset as that command has to name it: it runs in another folder, so a file needs its whole path."""
-    folder = dataset_folder(args).name
+    folder = compared_folder(args).name
     if folder in registry.names():
         return folder
     named = os.path.expanduser(args.dataset)  # noqa: PTH111 (Path's own fails where there is no such user)

@@ -184,8 +184,9 @@ class Results:
 
     def __init__(self, folder: Path, fresh: bool) -> None:
         self.path = folder / "results.json"
-        if fresh:
-            keep_previous(self.path)
+        if fresh and self.path.exists():
+            files.keep_previous(self.path, self.path.with_name("previous.json"))
+            self.path.unlink(missing_ok=True)
         self.records = read_records(self.path)
 
     def find(self, case: Case, machine: str) -> Record | None:
@@ -200,15 +201,6 @@ class Results:
 
     def last_words(self) -> str:
         return f"{len(self.records)} results are in {shown(self.path)}; the same command goes on from there"
-
-
-def keep_previous(path: Path) -> None:
-    try:
-        path.replace(path.with_name("previous.json"))
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise RunError(f"{path} cannot be moved: {error.strerror}; choose a folder with --out") from None
 
 
 def read_records(path: Path) -> list[Record]:
