@@ -16,21 +16,32 @@ Tensors = dict[str, Rows]
 Document = list[int]
 
 
+class Vocabulary(Protocol):
+    """A lesson's Tokenizer. A character's token is its place in `chars`, and `bos` is the next one."""
+
+    chars: list[str]
+    token_of: dict[str, int]
+    bos: int
+    vocab_size: int
+
+    def encode(self, document: str, /) -> Document:
+        """Return BOS, the characters' tokens, and BOS again."""
+
+
 class Lesson(Protocol):
     """What the harness takes from a folder's microgpt.py itself, where it is the same text in all of them."""
 
     CONFIG: Any  # the lesson's own defaults: an instance of its Config
-    Tokenizer: Callable[[list[str]], Any]
+    Tokenizer: Callable[[list[str]], Vocabulary]
     init_params: Callable[[Any, int, Random], Tensors]
 
 
-class Engine(Protocol):
-    """One lesson at work, as the harness sees it. `State` is whatever the framework keeps its weights in."""
+class EngineModule(Protocol):
+    """What engine.py offers: one lesson at work. `state` is whatever the framework keeps its weights in.
 
-    lesson: Lesson  # the folder's microgpt.py: whoever loads an engine sets this, no engine.py has to
-    # Where there is no memory left, a function raises MemoryError, or RuntimeError in one of these words.
-    # A folder whose framework raises nothing but MemoryError need not have them.
-    OUT_OF_MEMORY: tuple[str, ...]
+    Where there is no memory left, a function raises MemoryError, or RuntimeError in one of the words that the module
+    holds as `OUT_OF_MEMORY`; one whose framework raises nothing but MemoryError need not have them.
+    """
 
     def make_state(
         self,
@@ -70,6 +81,12 @@ class Engine(Protocol):
 
         The gradients are those before clipping. Nothing is changed.
         """
+
+
+class Engine(EngineModule, Protocol):
+    """An engine that has been loaded."""
+
+    lesson: Lesson  # the folder's microgpt.py: whoever loads an engine sets this, no engine.py has to
 
 
 @dataclass(frozen=True)

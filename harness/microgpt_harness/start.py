@@ -13,7 +13,8 @@ def program(main_file: str, **offers: object) -> None:
     from .cli import main
     from .contract import Folder
 
-    sys.exit(main(Folder(Path(main_file).resolve().parent, **offers)))
+    folder = Folder(Path(main_file).resolve().parent, **offers)  # type: ignore[arg-type]
+    sys.exit(main(folder))
 
 
 def tool() -> None:

@@ -2,12 +2,12 @@
 
 import hashlib
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
-from typing import Any
 
+from ..contract import Vocabulary
 from ..system.errors import UserError
 from .datasets import Dataset
 
@@ -24,11 +24,11 @@ class TrainingData:
     """
 
     dataset: Dataset
-    tokenizer: Any
-    train: Sequence
-    held_out: Sequence
+    tokenizer: Vocabulary
+    train: Sequence[str] | Sequence[int]
+    held_out: Sequence[str] | Sequence[int]
     block_size: int
-    stream: array  # empty for discrete data
+    stream: "array[int]"  # empty for discrete data
 
     def encode(self, item: str | int) -> list[int]:
         """Return at most block_size + 1 tokens."""
@@ -56,7 +56,9 @@ class TrainingData:
         return digest.hexdigest()
 
 
-def prepare(dataset: Dataset, tokenizer_class: Any, block_size: int, rng: Random) -> TrainingData:
+def prepare(
+    dataset: Dataset, tokenizer_class: Callable[[list[str]], Vocabulary], block_size: int, rng: Random
+) -> TrainingData:
     """Shuffle once by `rng` and hold out the last tenth. The vocabulary is that of the whole dataset.
 
     Raises UserError if there is too little of it.
@@ -69,7 +71,9 @@ def prepare(dataset: Dataset, tokenizer_class: Any, block_size: int, rng: Random
     return TrainingData(dataset, tokenizer_class(docs), docs[:n_train], docs[n_train:], block_size, array("I"))
 
 
-def prepare_stream(dataset: Dataset, tokenizer_class: Any, block_size: int, rng: Random) -> TrainingData:
+def prepare_stream(
+    dataset: Dataset, tokenizer_class: Callable[[list[str]], Vocabulary], block_size: int, rng: Random
+) -> TrainingData:
     """One sequence of tokens, BOS between paragraphs; windows of block_size + 1 that overlap by half."""
     tokenizer = tokenizer_class(dataset.documents)
     stream = array("I", [tokenizer.bos])

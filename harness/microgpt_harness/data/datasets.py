@@ -9,7 +9,7 @@ from ..system.errors import UserError
 from . import columns
 from .documents import decode, lines, paragraphs, without_gutenberg
 from .downloads import Progress
-from .registry import Entry, entries, own_name, resolve
+from .registry import Entry, Tables, entries, own_name, resolve
 from .sources import own_members, read_bytes
 
 MAX_VOCABULARY = 5000  # distinct characters: beyond it a character-level model is the wrong tool
@@ -29,7 +29,7 @@ class Dataset:
     name: str
     mode: str
     documents: list[str]
-    defaults: dict[str, dict]
+    defaults: Tables
     column: str | None = None
     file: str | None = None
 
@@ -92,7 +92,7 @@ def load_own(path: Path, mode: str, column: str | None, progress: Progress) -> D
             progress(f"{path} looks like CSV, and all of each line is used; take one column of it by --column NAME")
             progress(f"its columns: {columns.listed(found)}")
     check_documents(documents, str(path))
-    defaults = {"model": {}, "training": {}, "sampling": {}}
+    defaults: Tables = {"model": {}, "training": {}, "sampling": {}}
     file = str(path.resolve()).encode("utf-8", "backslashreplace").decode("utf-8")  # Linux allows any bytes in a name
     return Dataset(own_name(path), mode, documents, defaults, column, file)
 

@@ -1,8 +1,12 @@
 """From bytes to documents: text in UTF-8, lines or paragraphs of it, the members of a zip. columns.py reads a CSV."""
 
 import re
+from typing import TYPE_CHECKING
 
 from ..system.errors import RunError, UserError
+
+if TYPE_CHECKING:
+    from zipfile import ZipFile, ZipInfo
 
 MAX_BYTES = 64 * 2**20  # of a zip's unpacked members; the largest real one has 4 MB
 
@@ -61,7 +65,7 @@ def members(data: bytes, pattern: str, where: str) -> list[tuple[str, bytes]]:
     return found
 
 
-def unpack(archive, info) -> bytes:
+def unpack(archive: "ZipFile", info: "ZipInfo") -> bytes:
     if info.compress_type not in (0, 8):  # stored, deflated: the two whose unpacking zipfile bounds
         raise ValueError(f"{info.filename!r} is compressed in an unusual way")
     with archive.open(info) as member:

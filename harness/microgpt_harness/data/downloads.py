@@ -25,6 +25,7 @@ THREAD = "download"
 PATIENCE = 0.2  # seconds between two moments at which Ctrl-C is answered
 
 Progress = Callable[[str], None]
+News = queue.SimpleQueue[tuple[str, Any]]  # of a download: what it is, and its content
 
 
 class Unavailable(Exception):
@@ -34,7 +35,7 @@ class Unavailable(Exception):
 def download(address: str, progress: Progress) -> bytes:
     """The bytes behind an http(s) address. Unavailable with address and cause when they cannot be had."""
     deadline = time.monotonic() + MAX_SECONDS
-    news = queue.SimpleQueue()
+    news: News = queue.SimpleQueue()
     threading.Thread(target=_fetch, args=(address, deadline, news), name=THREAD, daemon=True).start()
     while True:
         try:
@@ -51,7 +52,7 @@ def download(address: str, progress: Progress) -> bytes:
             raise Unavailable(f"cannot download {address}: {_cause(content)}") from content
 
 
-def _fetch(address: str, deadline: float, news: queue.SimpleQueue) -> None:
+def _fetch(address: str, deadline: float, news: News) -> None:
     """Put progress messages into `news`, and at the end the bytes or what came between."""
     import http.client
 
@@ -145,12 +146,12 @@ def _opener(deadline: float) -> Any:
 
     class Limited:
         def do_open(self, connection_class: type, *args: Any, **options: Any) -> Any:
-            return super().do_open(partial(connect, connection_class), *args, **options)
+            return super().do_open(partial(connect, connection_class), *args, **options)  # type: ignore[misc]
 
-    class HTTPHandler(Limited, request.HTTPHandler):
+    class HTTPHandler(Limited, request.HTTPHandler):  # type: ignore[misc]
         pass
 
-    class HTTPSHandler(Limited, request.HTTPSHandler):
+    class HTTPSHandler(Limited, request.HTTPSHandler):  # type: ignore[misc]
         pass
 
     opener = request.OpenerDirector()

@@ -3,6 +3,7 @@
 import re
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
+from typing import Any, get_origin
 
 from ..system import files
 from ..system.console import shortened
@@ -12,6 +13,9 @@ from .documents import decode
 
 REGISTRY = DATA / "datasets.toml"
 MAX_REGISTRY_BYTES = 2**20
+
+
+Tables = dict[str, dict[str, Any]]  # of settings: model, training and sampling
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,12 @@ class Entry:
     content: str | None = None
     hash_of: str = "file"
     gutenberg: bool = False
-    model: dict = field(default_factory=dict)
-    training: dict = field(default_factory=dict)
-    sampling: dict = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    sampling: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def defaults(self) -> dict[str, dict]:
+    def defaults(self) -> Tables:
         return {"model": dict(self.model), "training": dict(self.training), "sampling": dict(self.sampling)}
 
 
@@ -108,7 +112,8 @@ def entry_of(name: str, table: object) -> Entry:
         if keys:
             raise UserError(f"{where}: {problem} field: {', '.join(sorted(keys))}")
     for f in fields(Entry):
-        if f.name in table and not isinstance(table[f.name], f.type):
+        kind: Any = dict if get_origin(f.type) is dict else f.type
+        if f.name in table and not isinstance(table[f.name], kind):
             raise UserError(f"{where}: {f.name} is not of the right kind; see data/README.md")
     for key, allowed in (("format", ("lines", "text", "csv", "zip")), ("mode", ("discrete", "stream"))):
         if table[key] not in allowed:

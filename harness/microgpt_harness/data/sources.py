@@ -12,6 +12,7 @@ Nothing reaches the disk before its hash is right, and no zip member is ever wri
 
 import os
 from pathlib import Path
+from typing import Any
 
 from ..system import files
 from ..system.errors import RunError
@@ -92,7 +93,7 @@ def from_mirror(entry: Entry, progress: Progress) -> bytes:
 
 
 def from_network(entry: Entry, progress: Progress) -> bytes:
-    data = download(entry.url, progress)
+    data = download(str(entry.url), progress)
     fault = fault_of(entry, data)
     if fault:
         raise Unavailable(f"{entry.url}: {fault}, nothing kept")
@@ -154,7 +155,7 @@ def is_url(text: str) -> bool:
     return text.lower().startswith(("http://", "https://"))
 
 
-def listing() -> list[dict]:
+def listing() -> list[dict[str, Any]]:
     """One row a dataset for --list: name, title, mode, documents, characters, licence, where, defaults.
 
     `where` is "shipped", "cached", "mirror" (in the mirror folder) or "download" (on first use).

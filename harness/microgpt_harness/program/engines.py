@@ -5,6 +5,7 @@ import importlib
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
+from typing import Any
 
 from ..contract import Engine, Folder
 from ..run.progress import waiting_for
@@ -22,7 +23,7 @@ def load_engine(folder: Folder, args: Namespace) -> Engine:
         if folder.checkpoint.endswith(".safetensors"):
             importlib.import_module("safetensors")  # known to be missing now, and not when the run is to be saved
         with preparing(folder, args):
-            engine = importlib.import_module(module)
+            engine: Any = importlib.import_module(module)
             engine.lesson = importlib.import_module("microgpt")
         return engine
     except ModuleNotFoundError as error:

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ..contract import Folder
 from ..run.bounds import Real, Whole
@@ -32,7 +32,7 @@ LOG_EVERY = "print a line every N steps; 0: none (default: ten lines, on a termi
 class Parser(argparse.ArgumentParser):
     """Reports wrong input in one line, like every other error of the program."""
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see --help)")
 
 
@@ -144,7 +144,7 @@ def new_parser(folder: Folder, command: str, description: str, epilog: str | Non
 
 
 def add_common(parser: Parser, folder: Folder, several_datasets: bool) -> None:
-    many = {"nargs": "+"} if several_datasets else {}
+    many: dict[str, Any] = {"nargs": "+"} if several_datasets else {}
     parser.add_argument(
         "--dataset",
         metavar="NAME_OR_FILE",
@@ -184,7 +184,7 @@ def add_options(parser: Parser, group: str, defaults: dict[str, Any], only: tupl
             )
 
 
-def add_stream(group: Any) -> None:
+def add_stream(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--stream",
         action=argparse.BooleanOptionalAction,

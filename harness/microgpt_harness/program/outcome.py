@@ -56,7 +56,7 @@ def attempt(command: Callable[[], int]) -> int:
     try:
         return command()
     except SystemExit as error:  # --help, and a run that was asked to stop
-        return error.code or 0
+        return int(error.code or 0)
     except (UserError, RunError) as error:
         say(str(error))
         return error.exit_code

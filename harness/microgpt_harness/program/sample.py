@@ -9,8 +9,9 @@ from typing import Any
 from ..contract import Folder
 from ..data import registry
 from ..run import checkpoint
+from ..run.checkpoint import Checkpoint
 from ..run.sampling import Sampler
-from ..run.training import KEPT_SAMPLING, make_state
+from ..run.training import KEPT_SAMPLING, Run, make_state
 from ..system.console import printable, say
 from .engines import load_engine, memory_errors, preparing
 from .run_folders import trained_folder, training_command
@@ -43,7 +44,7 @@ def sampling_values(file: ConfigFile) -> dict[str, Any]:
     return {name: value for name, value in file.values.items() if name in sampling}
 
 
-def saved_settings(folder: Folder, saved: Any, path: Path) -> dict[str, Any]:
+def saved_settings(folder: Folder, saved: Checkpoint, path: Path) -> dict[str, Any]:
     """What the checkpoint says of its model and of how its run sampled; where it is silent, the dataset's own way."""
     entry = registry.entries().get(saved.dataset["name"])
     own = dataset_values({"sampling": entry.sampling}, entry.name) if entry else {}
@@ -55,11 +56,11 @@ def saved_settings(folder: Folder, saved: Any, path: Path) -> dict[str, Any]:
     return own | sampling | saved.config | dtype
 
 
-def new_sampler(run: Any) -> Any:
+def new_sampler(run: Run) -> Sampler:
     return Sampler(run.engine, run.state, run.data.tokenizer, run.data.dataset.mode, run.settings, run.rng)
 
 
-def print_samples(args: Namespace, sampler: Any) -> list[str]:
+def print_samples(args: Namespace, sampler: Sampler) -> list[str]:
     """Print each sample, as it is drawn if asked to (or on a terminal). Return them as they were printed.
 
     A stream has lines, a discrete sample is one: there a newline is as foreign as any other control character.

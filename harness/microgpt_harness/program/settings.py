@@ -134,7 +134,7 @@ def read_config_file(path: Path) -> ConfigFile:
         raise UserError(f"--config {path} [data]: mode must be discrete or stream, not {shortened(data['mode'])}")
     if not isinstance(data.get("column", ""), str):
         raise UserError(f"--config {path} [data]: column must be the name of a column, not {shortened(data['column'])}")
-    values = {}
+    values: dict[str, Any] = {}
     for group in groups[1:]:
         values |= parse_table(tables.get(group, {}), group, f"--config {path} [{group}]")
     return ConfigFile(tuple(beside(path, name) for name in named), data.get("mode"), data.get("column"), values)
@@ -149,7 +149,7 @@ def beside(path: Path, name: str) -> str:
 def parse_table(table: dict[str, Any], group: str, where: str) -> dict[str, Any]:
     """Return the values of a TOML table by setting name. UserError names the key, and the nearest one it might mean."""
     options = {spelling: option for option in OPTIONS if option.group == group for spelling in option.spellings}
-    values = {}
+    values: dict[str, Any] = {}
     for key, value in table.items():
         option = options.get(key)
         if option is None:
@@ -187,18 +187,22 @@ def lesson_defaults(lesson: Path) -> dict[str, Any]:
         body = ast.parse(lesson.read_text(encoding="utf-8")).body
     except (OSError, ValueError, SyntaxError):  # UnicodeDecodeError is a ValueError
         return {}
-    written = {}
+    written: dict[str, ast.expr | None] = {}
     for node in body:
         if isinstance(node, ast.ClassDef) and node.name == "Config":
-            written |= {f.target.id: f.value for f in node.body if isinstance(f, ast.AnnAssign)}
-        elif isinstance(node, ast.Assign) and getattr(getattr(node.value, "func", None), "id", "") == "Config":
-            written |= {keyword.arg: keyword.value for keyword in node.value.keywords}
+            written |= {ast.unparse(f.target): f.value for f in node.body if isinstance(f, ast.AnnAssign)}
+        elif (
+            isinstance(node, ast.Assign)
+            and isinstance(node.value, ast.Call)
+            and ast.unparse(node.value.func) == "Config"
+        ):
+            written |= {keyword.arg: keyword.value for keyword in node.value.keywords if keyword.arg}
     return {name: node.value for name, node in written.items() if isinstance(node, ast.Constant)}
 
 
-def dataset_values(defaults: dict[str, dict], name: str) -> dict[str, Any]:
+def dataset_values(defaults: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
     """Return a dataset's own defaults by setting name."""
-    values = {}
+    values: dict[str, Any] = {}
     for group, table in defaults.items():
         values |= parse_table(table, group, f"data/datasets.toml [{name}.{group}]")
     return values

@@ -10,12 +10,14 @@ from typing import Any
 
 from ..contract import Engine, Folder
 from ..data import datasets, registry
+from ..data.datasets import Dataset
 from ..run import agreement, checkpoint, metrics, plots, training
 from ..run.bounds import Settings
-from ..run.checkpoint import describe_mismatch
+from ..run.checkpoint import Checkpoint, describe_mismatch
 from ..run.locks import FolderLock
-from ..run.progress import make_progress, short, sparkline
-from ..run.training import count_params
+from ..run.metrics import Curve
+from ..run.progress import Progress, make_progress, short, sparkline
+from ..run.training import Run, count_params
 from ..system import files, interrupts
 from ..system.console import printable, say, shown
 from ..system.errors import RunError, UserError
@@ -77,7 +79,8 @@ def check_own_files(args: Namespace, file: ConfigFile, named: list[str]) -> None
 
 def train_several(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile, named: list[str]) -> int:
     """Train in turn. One that fails does not stop the others; it is reported at the end."""
-    failures, folders = [], []
+    failures: list[tuple[str, str, int]] = []
+    folders: list[Path] = []
     try:
         with interrupts.on_leaving(lambda: report(failures)):
             for name in named:
@@ -148,12 +151,12 @@ def train_one(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile,
     return run_folder
 
 
-def check_prompt(run: Any) -> None:
+def check_prompt(run: Run) -> None:
     """Raise UserError for a prompt that cannot be honoured: before hours of training, not after."""
     new_sampler(run)
 
 
-def train_and_record(folder: Folder, args: Namespace, run: Any) -> None:
+def train_and_record(folder: Folder, args: Namespace, run: Run) -> None:
     """Train, and write what there is to know of it into the run's folder."""
     kept = kept_records(args, run)
     training.keep_records(run)
@@ -177,12 +180,12 @@ def train_and_record(folder: Folder, args: Namespace, run: Any) -> None:
             live.close()
 
 
-def close(progress: Any) -> None:
+def close(progress: Progress) -> None:
     with contextlib.suppress(OSError):  # whoever read our output has gone
         progress.close()
 
 
-def own_reading(args: Namespace, file: ConfigFile, name: str, saved: Any) -> dict[str, str | None]:
+def own_reading(args: Namespace, file: ConfigFile, name: str, saved: Checkpoint | None) -> dict[str, str | None]:
     """How to read a user's own file: as the flag or the scenario says, else as the run that is resumed did."""
     if not own_files([name]):
         return {}  # a dataset of the registry has its own way
@@ -192,7 +195,7 @@ def own_reading(args: Namespace, file: ConfigFile, name: str, saved: Any) -> dic
     return {"mode": file.mode or remembered.get("mode"), "column": args.column or file.column or column}
 
 
-def resumed_checkpoint(folder: Folder, args: Namespace, name: str, run_folder: Path) -> Any:
+def resumed_checkpoint(folder: Folder, args: Namespace, name: str, run_folder: Path) -> Checkpoint | None:
     """Return what --resume or --checkpoint goes on from, or None for a new run."""
     if not (args.resume or args.checkpoint):
         return None
@@ -201,8 +204,14 @@ def resumed_checkpoint(folder: Folder, args: Namespace, name: str, run_folder: P
 
 
 def begin(
-    folder: Folder, engine: Engine, args: Namespace, file: ConfigFile, dataset: Any, run_folder: Path, saved: Any
-) -> Any:
+    folder: Folder,
+    engine: Engine,
+    args: Namespace,
+    file: ConfigFile,
+    dataset: Dataset,
+    run_folder: Path,
+    saved: Checkpoint | None,
+) -> Run:
     """Return a new run, or one resumed from the checkpoint `saved`."""
     checkpoint_path = run_folder / folder.checkpoint
     given = [args.values, file.values]
@@ -224,7 +233,7 @@ def begin(
 
 
 def resumed_settings(
-    folder: Folder, engine: Engine, given: list[dict], dataset: Any, saved: Any, source: Path
+    folder: Folder, engine: Engine, given: list[dict[str, Any]], dataset: Dataset, saved: Checkpoint, source: Path
 ) -> Settings:
     """The checkpoint's own settings stand where nothing else was asked for. Shape and seed cannot change any more."""
     wanted = given[1] | given[0]
@@ -237,7 +246,7 @@ def resumed_settings(
     return resolve(layers, engine.lesson.CONFIG, folder.dtypes)
 
 
-def kept_records(args: Namespace, run: Any) -> Iterable[dict]:
+def kept_records(args: Namespace, run: Run) -> Iterable[metrics.Record]:
     """The metrics of the steps before a resumed run's first, from beside the checkpoint that it goes on from."""
     if not run.step:
         return ()
@@ -249,13 +258,13 @@ def kept_records(args: Namespace, run: Any) -> Iterable[dict]:
     return list(kept) if args.checkpoint else kept
 
 
-def open_live_plot(args: Namespace, run: Any) -> Any:
+def open_live_plot(args: Namespace, run: Run) -> plots.LivePlot | None:
     if not args.live_plot:
         return None
     return plots.LivePlot(f"{run.data.dataset.name}, {run.folder.name}")
 
 
-def announce(args: Namespace, run: Any) -> None:
+def announce(args: Namespace, run: Run) -> None:
     data, config = run.data, run.config
     what = f"{len(data.dataset.documents):,} {'documents' if data.dataset.mode == 'discrete' else 'paragraphs'}"
     weights = f"{count_params(config, data.tokenizer.vocab_size):,} weights"
@@ -264,7 +273,7 @@ def announce(args: Namespace, run: Any) -> None:
         tell(args, f"going on after step {run.step} of {config.num_steps}")
 
 
-def finish(args: Namespace, run: Any) -> None:
+def finish(args: Namespace, run: Run) -> None:
     """Show how the loss went, print and keep the samples, draw the pictures."""
     curve = metrics.read_curve(run.folder)
     if curve:
@@ -280,7 +289,7 @@ def finish(args: Namespace, run: Any) -> None:
     tell(args, f"checkpoint, samples and metrics: {shown(run.folder)}")
 
 
-def draw_pictures(args: Namespace, run: Any, curve: Any) -> None:
+def draw_pictures(args: Namespace, run: Run, curve: Curve) -> None:
     if not plots.available():
         tell(args, f"{plots.MISSING}; to draw them: {drawing_command()}")
         return

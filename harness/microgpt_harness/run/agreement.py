@@ -40,7 +40,7 @@ class Run:
 
     name: str
     curve: Curve
-    seconds: array  # of each step, where the record says
+    seconds: "array[float]"  # of each step, where the record says
     settings: dict[str, Any]  # config.json, empty if it cannot be read
     problem: str  # why it cannot
 
@@ -79,8 +79,8 @@ class Largest:
 class Difference:
     """|loss − the reference's loss| at each step that both runs have."""
 
-    steps: array
-    distances: array
+    steps: "array[int]"
+    distances: "array[float]"
     bound: float
 
     @cached_property

@@ -16,11 +16,12 @@ import json
 import math
 import sys
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..contract import Tensors
 from ..system import files
 from ..system.errors import RunError, UserError
 from . import bounds
@@ -37,7 +38,6 @@ DOCUMENT_FIELDS = ("step", "dtype", "config", "chars", "dataset", "rng_state", "
 TENSOR_GROUPS = {"params": "", "adam_m": "adam_m.", "adam_v": "adam_v."}  # with the prefix of their names in a file
 SAFETENSORS_DTYPES = {"F32": ("float32", "f", 4), "F64": ("float64", "d", 8)}  # our name, array's type code, bytes
 
-Matrix = Sequence[Sequence[float]]  # rows of Python floats, or a 2-D numpy array
 Rows = list[list[float]]
 
 
@@ -51,14 +51,14 @@ class Checkpoint:
     dtype: "float32" or "float64", in which the run computes. extra: any further JSON object; only the caller checks it.
     """
 
-    params: dict[str, Matrix]
-    adam_m: dict[str, Matrix]
-    adam_v: dict[str, Matrix]
+    params: Tensors
+    adam_m: Tensors
+    adam_v: Tensors
     step: int
     config: dict[str, Any]
     chars: list[str]
     dataset: dict[str, Any]
-    rng_state: tuple
+    rng_state: tuple[Any, ...]
     dtype: str
     extra: dict[str, Any] = field(default_factory=dict)
 
@@ -79,8 +79,8 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     """
     path = Path(path)
     is_json = _is_json(path)
-    groups = {group: _all_rows(getattr(checkpoint, group)) for group in TENSOR_GROUPS}
-    checkpoint = replace(checkpoint, **groups)
+    params, adam_m, adam_v = (_all_rows(getattr(checkpoint, group)) for group in TENSOR_GROUPS)
+    checkpoint = replace(checkpoint, params=params, adam_m=adam_m, adam_v=adam_v)
     try:
         _check(checkpoint)
         data = _to_json(checkpoint) if is_json else _to_safetensors(checkpoint)
@@ -167,9 +167,13 @@ def _read_file(path: Path, remedy: str) -> bytes:
 # Writing the two formats
 
 
-def _all_rows(matrices: dict[str, Matrix]) -> dict[str, Rows]:
+def _all_rows(matrices: Tensors) -> dict[str, Rows]:
     """Matrices as rows of Python floats; a float32 becomes the Python float of the same value."""
-    return {name: matrix.tolist() if hasattr(matrix, "tolist") else matrix for name, matrix in matrices.items()}
+    return {name: _rows(matrix) for name, matrix in matrices.items()}
+
+
+def _rows(matrix: Any) -> Rows:
+    return matrix.tolist() if hasattr(matrix, "tolist") else matrix
 
 
 def _named_tensors(checkpoint: Checkpoint) -> dict[str, Rows]:
@@ -219,7 +223,7 @@ def _checksum(document: dict[str, Any], tensors: dict[str, Rows]) -> str:
     return digest.hexdigest()
 
 
-def _little_endian(values: array) -> array:
+def _little_endian(values: "array[float]") -> "array[float]":
     """Convert in place between this machine's byte order and little-endian, which the files use."""
     if sys.byteorder == "big":
         values.byteswap()
@@ -229,7 +233,7 @@ def _little_endian(values: array) -> array:
 # Reading the two formats
 
 
-def _parse_json_file(data: bytes) -> tuple[dict, dict]:
+def _parse_json_file(data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
     document = _parse_json(data)
     _require("tensors" in document, "it is JSON, but has no tensors")
     tensors = document.pop("tensors")
@@ -237,7 +241,7 @@ def _parse_json_file(data: bytes) -> tuple[dict, dict]:
     return document, tensors
 
 
-def _parse_safetensors_file(data: bytes) -> tuple[dict, dict]:
+def _parse_safetensors_file(data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
     length = int.from_bytes(data[:8], "little")
     fits = len(data) >= 8 and length <= len(data) - 8
     _require(fits, "it is cut off, or no safetensors file")
@@ -325,7 +329,7 @@ def _read_with_standard_library(data: bytes, entries: dict[str, Any]) -> dict[st
     tensors = {}
     for name, entry in entries.items():
         begin, end = entry["data_offsets"]
-        values = array(SAFETENSORS_DTYPES[entry["dtype"]][1])
+        values: array[float] = array(SAFETENSORS_DTYPES[entry["dtype"]][1])
         values.frombytes(data[body_start + begin : body_start + end])
         floats = _little_endian(values).tolist()
         n_columns = entry["shape"][1]
@@ -339,17 +343,19 @@ def _from_document(document: dict[str, Any], tensors: dict[str, Any]) -> Checkpo
     if version != FORMAT_VERSION:
         raise _InvalidError(f"its format_version is {_show(version)}, this program reads {FORMAT_VERSION}")
     _check_keys("entry", document, ("format_version", *DOCUMENT_FIELDS, "sha256"))
-    fields = {key: document[key] for key in DOCUMENT_FIELDS}
+    fields: dict[str, Any] = {key: document[key] for key in DOCUMENT_FIELDS}
     fields["rng_state"] = _as_tuples(fields["rng_state"])
-    groups = {group: {} for group in TENSOR_GROUPS}
+    groups: dict[str, Any] = {group: {} for group in TENSOR_GROUPS}
     for name, rows in tensors.items():
         group = next((group for group in ("adam_m", "adam_v") if name.startswith(TENSOR_GROUPS[group])), "params")
         groups[group][name.removeprefix(TENSOR_GROUPS[group])] = rows
-    checkpoint = Checkpoint(**fields, **groups)
+    checkpoint = Checkpoint(**groups, **fields)
     _check(checkpoint)
     _require(_document(checkpoint)["sha256"] == document["sha256"], "its content does not match its checksum")
     names = parameter_shapes(checkpoint.config, len(checkpoint.chars) + 1)
-    ordered = {group: {name: groups[group][name] for name in names} for group in groups}  # whatever the file's order
+    ordered: dict[str, Any] = {
+        group: {name: groups[group][name] for name in names} for group in groups
+    }  # whatever the file's order
     return replace(checkpoint, **ordered)
 
 

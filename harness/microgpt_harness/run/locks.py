@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 from ..system.console import say
@@ -72,7 +73,7 @@ class FolderLock:
 
 def lock(descriptor: int) -> None:
     """Lock an open file without waiting. OSError if another process has, or if this file system cannot."""
-    if os.name == "nt":
+    if sys.platform == "win32":
         import msvcrt
 
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)

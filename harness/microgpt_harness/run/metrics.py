@@ -27,6 +27,7 @@ MAX_BYTES = 2**30  # of a neighbour's file: 7 million steps
 MAX_TRAIL = 64  # steps in a trail: one for each bit of the step's number
 LARGEST = 1e307  # of a loss: what draws it would overflow beyond
 
+Record = dict[str, Any]  # of one step, by name
 Trail = dict[int, float]  # step → smoothed loss
 
 
@@ -38,7 +39,9 @@ def smoothed(ema: float | None, loss: float) -> float:
 # ---- reading ----
 
 
-def each(folder: Path, name: str = FILE, limit: int | None = None, problems: list[str] | None = None) -> Iterator[dict]:
+def each(
+    folder: Path, name: str = FILE, limit: int | None = None, problems: list[str] | None = None
+) -> Iterator[Record]:
     """Yield the records of a run in order, passing over what is damaged.
 
     Where the file cannot be read, or holds nothing but what is no record, `problems` gets one more line that says why.
@@ -66,12 +69,12 @@ def has_content(path: Path) -> bool:
     return False
 
 
-def read(folder: Path) -> list[dict]:
+def read(folder: Path) -> list[Record]:
     """Return all records at once; a long run's take much memory."""
     return list(each(folder))
 
 
-def parsed(path: Path, limit: int | None = None) -> Iterator[dict | None]:
+def parsed(path: Path, limit: int | None = None) -> Iterator[Record | None]:
     """Yield the record in each line, None for a line that holds none. However long a line is, memory is not."""
     with files.open_regular(path, limit) as file:
         yield from map(parse, lines(file))
@@ -84,7 +87,7 @@ def lines(file: BinaryIO) -> Iterator[bytes]:
             line = file.readline(MAX_LINE_BYTES)  # the rest of one that is too long to be a record
 
 
-def parse(line: bytes) -> dict | None:
+def parse(line: bytes) -> Record | None:
     try:
         record = json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError):
@@ -110,7 +113,7 @@ def is_loss(value: Any) -> bool:
 class Curve:
     """The course of a run in columns of 8 bytes a number: a list of its records takes 600 bytes a step."""
 
-    def __init__(self, records: Iterable[dict] = ()) -> None:
+    def __init__(self, records: Iterable[Record] = ()) -> None:
         self.steps, self.losses, self.emas = array("q"), array("d"), array("d")
         self.val_steps, self.val_losses = array("q"), array("d")
         self.add(records)
@@ -118,7 +121,7 @@ class Curve:
     def __len__(self) -> int:
         return len(self.steps)
 
-    def add(self, records: Iterable[dict]) -> None:
+    def add(self, records: Iterable[Record]) -> None:
         for record in records:
             self.steps.append(record["step"])
             self.losses.append(record["loss"])
@@ -136,7 +139,7 @@ def read_curve(folder: Path, limit: int | None = None, problems: list[str] | Non
 # ---- which records belong to a checkpoint ----
 
 
-def longer_trail(trail: Trail, records: Iterable[dict]) -> Trail:
+def longer_trail(trail: Trail, records: Iterable[Record]) -> Trail:
     """Return a trail that goes on over these records: dense at its end, ever sparser before it.
 
     A step stays while the last one is less than twice its largest power of two away: of 500 steps 500, 499, 498, 496,
@@ -173,7 +176,7 @@ class Found:
     def is_whole(self) -> bool:
         return self.last == max(self.trail) and not self.passed_over
 
-    def records(self, path: Path | None = None) -> Iterator[dict]:
+    def records(self, path: Path | None = None) -> Iterator[Record]:
         """Yield them, from where the file is by now."""
         for _, record in connected(parsed(path or self.path), self.trail):
             if record["step"] > self.last:
@@ -219,12 +222,13 @@ class Counted:
         return item
 
 
-def connected(records: Iterable[dict | None], trail: Trail) -> Iterator[tuple[int, dict]]:
+def connected(records: Iterable[Record | None], trail: Trail) -> Iterator[tuple[int, Record]]:
     """Yield line numbers and records, without those whose numbers do not go on from the ones around them.
 
     A record must go on from the one before it; behind a gap, the next must go on from it, or it must be on the trail.
     """
-    last = waiting = None
+    last: Record | None = None
+    waiting: tuple[int, Record] | None = None
     for line, record in enumerate(records, start=1):
         if record is None:
             continue
@@ -245,12 +249,12 @@ def connected(records: Iterable[dict | None], trail: Trail) -> Iterator[tuple[in
             last = record
 
 
-def goes_on(before: dict | None, record: dict) -> bool:
+def goes_on(before: Record | None, record: Record) -> bool:
     ema, step = (before["ema"], before["step"]) if before else (None, 0)
-    return record["step"] == step + 1 and record["ema"] == smoothed(ema, record["loss"])
+    return bool(record["step"] == step + 1 and record["ema"] == smoothed(ema, record["loss"]))
 
 
-def recover(folder: Path, step: int, trail: Trail, own: bool) -> tuple[Iterator[dict], str]:
+def recover(folder: Path, step: int, trail: Trail, own: bool) -> tuple[Iterator[Record], str]:
     """Return the records up to a checkpoint's step, and in one line what is not as it should be ("" if all is well).
 
     They are in metrics.jsonl or, where a new run has begun since, among the previous run's. Nothing is lost: if the
@@ -297,7 +301,7 @@ def look(path: Path, trail: Trail) -> tuple[Found | None, str]:
 class Writer:
     """Appends records to a run's file, after those that it keeps from before."""
 
-    def __init__(self, folder: Path, kept: Iterable[dict]) -> None:
+    def __init__(self, folder: Path, kept: Iterable[Record]) -> None:
         self.path = folder / FILE
         try:
             with files.replacing(self.path) as file:
@@ -306,7 +310,7 @@ class Writer:
         except OSError as error:
             raise RunError(f"{self.path} cannot be written: {error.strerror}; choose a folder with --out") from None
 
-    def write(self, records: list[dict]) -> None:
+    def write(self, records: list[Record]) -> None:
         with self.unwritable():
             self.file.write("".join(map(to_line, records)))
             self.file.flush()
@@ -328,5 +332,5 @@ class Writer:
             self.file.close()
 
 
-def to_line(record: dict) -> str:
+def to_line(record: Record) -> str:
     return json.dumps(record) + "\n"

@@ -17,7 +17,7 @@ from ..system import files
 from ..system.console import printable
 from ..system.errors import RunError, UserError
 from .agreement import FLOAT64_BOUND, JUDGED_STEPS, Comparison, Difference
-from .metrics import Curve
+from .metrics import Curve, Record
 
 MISSING = "no pictures: matplotlib is not installed (the line of blocks above shows the loss)"
 # Colours that a colour-blind reader can tell apart (Okabe & Ito 2008), and markers for a print in grey. A folder has
@@ -42,7 +42,7 @@ def draw_loss(path: Path, curve: Curve, title: str) -> None:
     save(figure, path)
 
 
-def plot_run(axes, curve: Curve) -> None:
+def plot_run(axes: Any, curve: Curve) -> None:
     axes.plot(curve.steps, curve.losses, color="0.75", linewidth=0.8, label="loss of the step's batch")
     axes.plot(curve.steps, curve.emas, color="black", linewidth=1.8, label="smoothed (EMA)")
     if curve.val_steps:
@@ -87,7 +87,7 @@ def draw_folders(comparison: Comparison) -> Path | None:
     return path
 
 
-def folders_figure(comparison: Comparison):
+def folders_figure(comparison: Comparison) -> Any:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 6.6), layout="constrained")
@@ -100,7 +100,7 @@ def folders_figure(comparison: Comparison):
     return figure
 
 
-def plot_overlay(axes, runs: list[tuple[str, Curve, dict[str, Any]]]) -> None:
+def plot_overlay(axes: Any, runs: list[tuple[str, Curve, dict[str, Any]]]) -> None:
     """Runs that agree lie on top of each other: markers that take turns along the line show that all are there."""
     for i, (name, curve, style) in enumerate(runs):
         axes.plot(curve.steps, curve.emas, **style, **turn(i, len(runs)), linewidth=1.6, label=label(name))
@@ -112,7 +112,7 @@ def turn(i: int, count: int) -> dict[str, Any]:
     return {"markersize": 7, "markevery": (MARKER_DISTANCE * (i + 0.5) / count, MARKER_DISTANCE)}
 
 
-def plot_differences(axes, comparison: Comparison) -> None:
+def plot_differences(axes: Any, comparison: Comparison) -> None:
     """Plot |loss − the reference's| of the runs with its settings: a dot for each step, a line for the largest so far.
 
     A logarithmic axis has no place for 0, which two losses with the same digits make: it stands at the bottom.
@@ -136,7 +136,7 @@ def plot_differences(axes, comparison: Comparison) -> None:
         axes.set_xlabel(f"training step\n(not comparable: {', '.join(left_out)})")
 
 
-def dress_differences(axes, differences: Collection[Difference]) -> float:
+def dress_differences(axes: Any, differences: Collection[Difference]) -> float:
     """Make the axis logarithmic with few ticks, wide enough for the bounds. Return the height that stands for 0."""
     every = [min(d, MAX_DIFFERENCE) for each in differences for d in each.distances]
     shown = [d for d in every if d] + [each.bound for each in differences]
@@ -150,7 +150,7 @@ def dress_differences(axes, differences: Collection[Difference]) -> float:
     return zero
 
 
-def show_what_is_judged(axes, differences: Collection[Difference]) -> None:
+def show_what_is_judged(axes: Any, differences: Collection[Difference]) -> None:
     """Shade the judged steps and draw the bounds that hold there."""
     judged = [step for each in differences for step, _ in each.judged]
     if not judged:
@@ -168,11 +168,11 @@ def show_what_is_judged(axes, differences: Collection[Difference]) -> None:
     caption(axes, "Dots: each step. Lines: the largest so far. Shaded: judged; after that, rounding grows in any run.")
 
 
-def caption(axes, text: str) -> None:
+def caption(axes: Any, text: str) -> None:
     axes.set_title(text, loc="left", fontsize=10)
 
 
-def new_figure(title: str):
+def new_figure(title: str) -> Any:
     from matplotlib.figure import Figure  # without pyplot: no window system, and half the time to import
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
@@ -181,14 +181,14 @@ def new_figure(title: str):
     return figure, axes
 
 
-def dress(axes, title: str) -> None:
+def dress(axes: Any, title: str) -> None:
     axes.set(title=title, xlabel="training step", ylabel="loss (nats per character)")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="0.9")
     axes.xaxis.get_major_locator().set_params(integer=True)  # there is no step 2.5
 
 
-def save(figure, path: Path) -> None:
+def save(figure: Any, path: Path) -> None:
     try:
         with files.replacing(path) as file, without_glyph_warnings():
             figure.savefig(file, dpi=120, format="png")
@@ -225,7 +225,7 @@ class LivePlot:
         pyplot.show(block=False)
         self.next_drawing = 0.0
 
-    def update(self, records: Iterable[dict]) -> None:
+    def update(self, records: Iterable[Record]) -> None:
         import time
 
         self.curve.add(records)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from random import Random
 from typing import Any
 
-from ..contract import Engine
+from ..contract import Engine, Vocabulary
 from ..system.console import printable
 from ..system.errors import RunError, UserError
 from .bounds import Settings
@@ -13,7 +13,7 @@ from .bounds import Settings
 STREAM_TOKENS = 500  # how long a stream runs on where nobody said how long
 
 
-def encode_prompt(prompt: str, tokenizer: Any) -> list[int]:
+def encode_prompt(prompt: str, tokenizer: Vocabulary) -> list[int]:
     """Return the prompt's tokens. UserError names the first character that the model never saw."""
     for place, char in enumerate(prompt, start=1):
         if char not in tokenizer.token_of:
@@ -27,7 +27,9 @@ class Sampler:
     a stream runs on as long as it is told to and looks back on the last block_size tokens.
     """
 
-    def __init__(self, engine: Engine, state: Any, tokenizer: Any, mode: str, settings: Settings, rng: Random) -> None:
+    def __init__(
+        self, engine: Engine, state: Any, tokenizer: Vocabulary, mode: str, settings: Settings, rng: Random
+    ) -> None:
         self.engine, self.state, self.tokenizer, self.mode = engine, state, tokenizer, mode
         self.settings, self.rng = settings, rng
         self.prompt = encode_prompt(settings.prompt, tokenizer)

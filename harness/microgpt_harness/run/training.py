@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from ..contract import Engine
+from ..contract import Engine, Tensors
 from ..data.batches import TrainingData, prepare
 from ..data.datasets import Dataset
 from ..system import files
@@ -100,9 +100,16 @@ def other_data(saved: dict[str, Any], dataset: Dataset) -> str:
     return f"{dataset.name} before that file changed; bring it back as it was"
 
 
-def make_state(engine: Engine, settings: Settings, *tensors_and_step: Any) -> Any:
+def make_state(
+    engine: Engine,
+    settings: Settings,
+    params: Tensors,
+    adam_m: Tensors | None = None,
+    adam_v: Tensors | None = None,
+    step: int = 0,
+) -> Any:
     try:
-        return engine.make_state(settings.config, *tensors_and_step, dtype=settings.dtype, device=settings.device)
+        return engine.make_state(settings.config, params, adam_m, adam_v, step, settings.dtype, settings.device)
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -144,7 +151,7 @@ def train(
     progress: Progress,
     save_every: int = 0,
     stop_at: int | None = None,
-    on_records: Callable[[list[dict]], None] = lambda records: None,
+    on_records: Callable[[list[metrics.Record]], None] = lambda records: None,
 ) -> None:
     """Train to the last step (or `stop_at`), saving at the end, every minute, and every `save_every` steps.
 
@@ -228,8 +235,9 @@ def take_steps(run: Run, n_steps: int) -> tuple[list[float], float]:
     return losses, time.perf_counter() - began
 
 
-def make_records(run: Run, losses: list[float], seconds: float) -> list[dict]:
-    records, ema = [], run.ema
+def make_records(run: Run, losses: list[float], seconds: float) -> list[metrics.Record]:
+    records: list[metrics.Record] = []
+    ema = run.ema
     for step, loss in enumerate(losses, start=run.step):
         ema = metrics.smoothed(ema, loss)
         lr = learning_rate(run.config, step)
@@ -239,10 +247,11 @@ def make_records(run: Run, losses: list[float], seconds: float) -> list[dict]:
 
 def learning_rate(config: Any, step: int) -> float:
     """Return the rate of a step, counted from 0, for its record. A lesson stands alone, so it computes its own."""
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * step / config.num_steps))
+    peak: float = config.learning_rate
+    return peak * 0.5 * (1 + math.cos(math.pi * step / config.num_steps))
 
 
-def check_finite(run: Run, records: list[dict], writer: metrics.Writer) -> None:
+def check_finite(run: Run, records: list[metrics.Record], writer: metrics.Writer) -> None:
     """Raise RunError at the first loss that is no number any more, when the records before it are written."""
     for i, record in enumerate(records):
         if not math.isfinite(record["loss"]):
@@ -264,7 +273,7 @@ def kept(run: Run) -> str:
     return "nothing was saved yet"
 
 
-def show(run: Run, progress: Progress, records: list[dict], request: StopRequest) -> None:
+def show(run: Run, progress: Progress, records: list[metrics.Record], request: StopRequest) -> None:
     """Report the steps. Where nobody takes the report any more (`| head`, a full disk), save and stop."""
     try:
         for record in records:

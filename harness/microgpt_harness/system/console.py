@@ -20,7 +20,7 @@ def printable(text: str, keep: str = "") -> str:
     `keep` names those that are meant, such as the newlines of a stream. What is printable already comes back as it is.
     """
 
-    def escaped(found: re.Match) -> str:
+    def escaped(found: re.Match[str]) -> str:
         char = found.group()
         return char if char in keep else char.encode("unicode_escape").decode("ascii")
 
@@ -36,7 +36,7 @@ def say(message: str) -> None:
 def shown(path: Path) -> str:
     """A path as short as it can be written from here."""
     with contextlib.suppress(ValueError):
-        path = os.path.relpath(path)
+        return printable(os.path.relpath(path))
     return printable(str(path))
 
 

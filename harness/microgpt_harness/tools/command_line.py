@@ -45,14 +45,14 @@ def parser() -> Parser:
     return program
 
 
-def add_compare(commands: argparse._SubParsersAction) -> None:
+def add_compare(commands: "argparse._SubParsersAction[Parser]") -> None:
     text = "Say whether the folders' runs of one dataset agree over the first 50 steps (exit code 0) or diverge (1)."
     command = commands.add_parser("compare", help="do the folders' runs agree?", description=text, allow_abbrev=False)
     command.add_argument("--dataset", default="names", metavar="NAME_OR_FILE", help="whose runs (default: names)")
     add_out(command)
 
 
-def add_bench(commands: argparse._SubParsersAction) -> None:
+def add_bench(commands: "argparse._SubParsersAction[Parser]") -> None:
     text = (
         "Measure every folder's training, each in its own environment, over model and batch sizes. Results are kept in"
         " bench/ beside the runs: interrupted, the same command goes on where it was."
@@ -90,7 +90,7 @@ def add_bench(commands: argparse._SubParsersAction) -> None:
     )
 
 
-def add_dataset(commands: argparse._SubParsersAction) -> None:
+def add_dataset(commands: "argparse._SubParsersAction[Parser]") -> None:
     text = (
         "Print the table that data/datasets.toml needs for a file, hash and counts filled in. What no flag says is"
         " guessed from the file: look at the table before you paste it."

@@ -6,6 +6,7 @@ How it is judged stands in agreement.py. The exit code is 1 only where judged st
 import os
 import shlex
 from argparse import Namespace
+from collections.abc import Collection
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -92,7 +93,7 @@ def cells(run: Run, comparison: Comparison) -> tuple[str, str, str]:
     later = str(apart.largest_later or "")
     if not apart.judged:
         return "none in common", "not judged", later
-    return f"{apart.largest_judged.distance:.1e}", str(apart.diverges_at or "never"), later
+    return f"{max(distance for _, distance in apart.judged):.1e}", str(apart.diverges_at or "never"), later
 
 
 def number(loss: float) -> str:
@@ -117,7 +118,7 @@ def verdict(comparison: Comparison, args: Namespace) -> list[str]:
     if diverging:
         parts = [
             f"{name} diverges from {reference} at step {apart.diverges_at} (by more than {apart.bound:.0e})"
-            for name, apart in sorted(diverging.items(), key=lambda item: item[1].diverges_at)
+            for name, apart in sorted(diverging.items(), key=lambda item: item[1].diverges_at or 0)
         ]
         if comparison.agrees:
             return [*lines, f"this cannot be judged: {'; '.join(parts)}", *unstable(comparison.reference)]
@@ -138,21 +139,21 @@ def unjudged(name: str, apart: Difference, reference: str) -> str:
 
 
 def unstable(reference: Run) -> list[str]:
-    first, mean = number(reference.curve.losses[0]), number(reference.rises)
+    first, mean = number(reference.curve.losses[0]), number(reference.rises or 0)
     return [
         f"The loss of {reference.name} rises, from {first} to {mean} on average: at such a learning rate training is",
         "unstable, and rounding alone drives two right programs apart within steps. Train them with a smaller --lr.",
     ]
 
 
-def agreeing(judged: Any) -> str:
+def agreeing(judged: Collection[Difference]) -> str:
     steps = min(len(apart.judged) for apart in judged)
     which = f"the first {steps} steps" if steps == JUDGED_STEPS else f"{steps} common {plural(steps, 'step')}"
     bounds = " or ".join(f"{bound:.0e}" for bound in sorted({apart.bound for apart in judged}))
     return f"over {which} no loss differs by more than {bounds}"
 
 
-def later(judged: Any) -> list[str]:
+def later(judged: Collection[Difference]) -> list[str]:
     """Tell of the steps that are not judged, if there are any, and why they are not."""
     found = [apart.largest_later for apart in judged if apart.largest_later]
     if not found:
@@ -203,7 +204,7 @@ def flags_for(folder: str, reference: Run) -> list[str]:
     if not (ROOT / folder / "main.py").is_file():
         raise NoFlag("there is no such folder here to train it again")
     dataset, column = reference.settings.get("dataset"), reference.settings.get("column")
-    entry = registry.entries().get(dataset)
+    entry = registry.entries().get(str(dataset))
     if entry is None and reference.settings.get("mode") == "stream":
         raise NoFlag("mode stream has no flag: train it again with the --config file that sets it")
     own = dataset_values(entry.defaults, entry.name) if entry else {}
@@ -255,9 +256,8 @@ def dataset_argument(args: Namespace) -> str:
 
 
 def draw(comparison: Comparison) -> None:
-    if len(comparison.runs) < 2:
-        return
     if not plots.available():
-        print("no picture: matplotlib is not installed here")
-        return
-    print(f"picture: {shown(plots.draw_folders(comparison))}")
+        if len(comparison.runs) > 1:
+            print("no picture: matplotlib is not installed here")
+    elif path := plots.draw_folders(comparison):
+        print(f"picture: {shown(path)}")

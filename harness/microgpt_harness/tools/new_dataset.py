@@ -13,11 +13,27 @@ from ..data.downloads import Unavailable, download
 from ..data.registry import Entry
 from ..system.console import UNPRINTABLE, say, shown
 from ..system.errors import RunError, UserError
+from ..system.paths import DATA
 
 ZIP_MAGIC = b"PK\x03\x04"
 LINES_PER_PARAGRAPH = 12  # more than that on average, and the blank lines are no paragraphs' ends
-FIELDS = ("title", "source", "licence", "url", "file", "sha256", "hash_of", "format", "column", "member", "content")
-FIELDS += ("gutenberg", "mode", "documents", "characters")  # as they stand in the registry
+FIELDS = (
+    "title",
+    "source",
+    "licence",
+    "url",
+    "file",
+    "sha256",
+    "hash_of",
+    "format",
+    "column",
+    "member",
+    "content",
+    "gutenberg",
+    "mode",
+    "documents",
+    "characters",
+)  # as they stand in the registry
 TO_FILL_IN = {"title": "one line for people", "source": "where it comes from", "licence": "what its owner allows"}
 
 
@@ -25,7 +41,7 @@ def command(args: Namespace) -> int:
     """Print the table, and on standard error what is left to do."""
     entry = describe(args, read(args.source))
     print(as_toml(entry))
-    copy = "" if entry.url else f", copy {args.source} to {shown(sources.DATA / entry.file)}"
+    copy = "" if entry.url else f", copy {args.source} to {shown(DATA / entry.file)}"
     say(f"paste this at the end of {shown(registry.REGISTRY)}{copy}, then train with --dataset {entry.name}")
     return 0
 
@@ -65,8 +81,8 @@ def describe(args: Namespace, data: bytes) -> Entry:
     )
     found = datasets.read_documents(entry, data)
     datasets.check_documents(found, args.source)
-    counts = {"documents": len(found), "characters": sum(map(len, found))}
-    return dataclasses.replace(entry, sha256=sources.sha256(entry, data), **counts)
+    characters = sum(map(len, found))
+    return dataclasses.replace(entry, sha256=sources.sha256(entry, data), documents=len(found), characters=characters)
 
 
 def form(args: Namespace, suffix: str, data: bytes) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def explanation(points: list[Point]) -> str:
     )
 
 
-def draw_rows(axes, shown: list[Point], looks: dict[str, dict[str, Any]]) -> None:
+def draw_rows(axes: Any, shown: list[Point], looks: dict[str, dict[str, Any]]) -> None:
     """Draw each series' markers on its row, small for the smallest batch and large for the largest."""
     for row, (series, look) in enumerate(looks.items()):
         mine = sorted((p for p in shown if p.series == series), key=lambda p: p.batch_size)
@@ -98,7 +98,7 @@ def draw_rows(axes, shown: list[Point], looks: dict[str, dict[str, Any]]) -> Non
             axes.annotate(f"{significant(last.ms / first.ms)}×", (last.ms, row), **place)
 
 
-def new_figure(n_panels: int, height: float = 5.6):
+def new_figure(n_panels: int, height: float = 5.6) -> Any:
     from matplotlib.figure import Figure  # without pyplot: no window system, and half the time to import
 
     figure = Figure(figsize=(10 if n_panels == 1 else 13, height), layout="constrained")
@@ -121,7 +121,7 @@ def looks_of(points: Iterable[Point]) -> dict[str, dict[str, Any]]:
     return looks
 
 
-def draw_series(axes, shown: list[Point], points: list[Point]) -> None:
+def draw_series(axes: Any, shown: list[Point], points: list[Point]) -> None:
     """Draw a line over the model sizes for each series."""
     for series, look in looks_of(points).items():
         mine = sorted((p.num_params, p.ms) for p in shown if p.series == series)
@@ -133,7 +133,7 @@ def spaced(series: str) -> str:
     return plots.label(series).replace("_", " ")
 
 
-def draw_ideal(axes, xs: list[int], text: str) -> None:
+def draw_ideal(axes: Any, xs: list[int], text: str) -> None:
     """Draw proportional growth from below the fastest series' first point, where it crosses as few curves as can be."""
     if len(xs) < 2 or not axes.lines:
         return
@@ -142,7 +142,7 @@ def draw_ideal(axes, xs: list[int], text: str) -> None:
     axes.plot([xs[0], xs[-1]], ideal, color="0.55", linestyle=(0, (6, 4)), linewidth=1.6, zorder=1, label=text)
 
 
-def add_legend(axes) -> None:
+def add_legend(axes: Any) -> None:
     """Name the lines to the right of `axes`, the slowest at the top as in the picture, the ideal at the bottom."""
     lines = sorted(axes.lines, key=lambda line: (line.get_marker() == "None", -max(line.get_ydata())))
     axes.legend(
@@ -156,7 +156,7 @@ def add_legend(axes) -> None:
     )
 
 
-def set_ticks(axes, ticks: dict[int, str], what: str) -> None:
+def set_ticks(axes: Any, ticks: dict[int, str], what: str) -> None:
     axes.set_xticks(list(ticks), labels=list(ticks.values()))
     axes.minorticks_off()
     axes.set_xlabel(what, fontsize=12)

@@ -129,7 +129,7 @@ class UvRunner:
 def run_process(argv: list[str], folder: Path, timeout: float | None) -> tuple[int, str, str]:
     """Run a command to its end. Whatever stops us stops it with all that it has started."""
     own = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}  # ours is not the folder's
-    started: list[subprocess.Popen] = []
+    started: list[subprocess.Popen[str]] = []
     with interrupts.on_leaving(lambda: stop_all(started)):
         with interrupts.staying:  # or a signal could come between the start and the note of it
             process = subprocess.Popen(
@@ -153,12 +153,12 @@ def run_process(argv: list[str], folder: Path, timeout: float | None) -> tuple[i
     return process.returncode, output, errors
 
 
-def stop_all(processes: list[subprocess.Popen]) -> None:
+def stop_all(processes: list[subprocess.Popen[str]]) -> None:
     for process in processes:
         stop(process)
 
 
-def stop(process: subprocess.Popen) -> None:
+def stop(process: subprocess.Popen[str]) -> None:
     """End what is still running: uv does not end its Python when it is killed itself, so the whole group goes."""
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
