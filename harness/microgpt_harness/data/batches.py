@@ -28,12 +28,12 @@ class TrainingData:
     train: Sequence[str] | Sequence[int]
     held_out: Sequence[str] | Sequence[int]
     block_size: int
-    stream: "array[int]"  # empty for discrete data
+    stream: Sequence[int]  # empty for discrete data
 
     def encode(self, item: str | int) -> list[int]:
         """Return at most block_size + 1 tokens."""
         if isinstance(item, int):
-            return self.stream[item : item + self.block_size + 1].tolist()
+            return list(self.stream[item : item + self.block_size + 1])
         return self.tokenizer.encode(item[: self.block_size])[: self.block_size + 1]
 
     def batch(self, step: int, batch_size: int) -> list[list[int]]:
