@@ -10,6 +10,9 @@ import numpy as np
 from microgpt import State, gpt, init_state, loss_fn, pad, train_step
 
 OUT_OF_MEMORY = ("allocate",)
+AT_ONCE = (
+    4  # steps handed over together: each time MLX's thread has to be woken, which takes a good part of a small step
+)
 
 # From the M5 on, Apple's GPUs multiply float32 matrices with ten bits of each number unless told not to, before the
 # first product. What this program calls float32 has 24.
@@ -61,11 +64,14 @@ def export_state(state):
 
 
 def train_steps(state, batches, config):
+    """Hand over a few steps at a time, which MLX computes while Python describes the next ones."""
     losses = []
     for batch in batches:
         state, loss = train_step(state, pad(batch), config)
-        mx.async_eval(state, loss)  # computed while Python describes the next step: nobody waits for it here
         losses.append(loss)
+        if len(losses) % AT_ONCE == 0:
+            mx.async_eval(state, losses[-AT_ONCE:])
+    mx.eval(state, losses)
     return state, [loss.item() for loss in losses]
 
 

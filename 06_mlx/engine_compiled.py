@@ -10,7 +10,7 @@ from functools import cache, partial
 import engine
 import microgpt
 import mlx.core as mx
-from engine import evaluate, export_state, logits, loss_and_grads, next_logits
+from engine import AT_ONCE, evaluate, export_state, logits, loss_and_grads, next_logits
 from microgpt import State, adam_step, pad, schedule
 
 __all__ = ["evaluate", "export_state", "logits", "loss_and_grads", "make_state", "next_logits", "train_steps"]
@@ -47,5 +47,7 @@ def train_steps(state, batches, config):
     losses = []
     for taken, batch in enumerate(batches, start=state.step):
         losses.append(step(pad(batch), mx.array(schedule(taken, config), dtype)))
-        mx.async_eval(arrays, losses[-1])  # computed while Python prepares the next step
+        if len(losses) % AT_ONCE == 0:
+            mx.async_eval(arrays, losses[-AT_ONCE:])
+    mx.eval(arrays, losses)
     return State(**arrays | {"step": state.step + len(batches)}), [loss.item() for loss in losses]
