@@ -1,4 +1,4 @@
-"""The lessons side by side: the same sections and names, no import that the house forbids, and each runs alone."""
+"""The lessons side by side: the same sections and names, no import that is forbidden, and each runs alone."""
 
 import ast
 import os
