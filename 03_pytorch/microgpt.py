@@ -102,13 +102,14 @@ class CausalSelfAttention(nn.Module):
     def forward(self, x):
         # A query q meets the keys k of all that it may see; the better one fits, the more of its value v is gathered.
         # Each head does this with D numbers of its own, so that heads can look for different things.
-        heads = (*x.shape[:-1], self.n_head, -1)  # (…, T, H, D)
-        q, k, v = (w(x).view(heads).transpose(-3, -2) for w in (self.wq, self.wk, self.wv))  # (…, H, T, D)
+        T, C = x.shape[-2:]
+        heads = (-1, T, self.n_head, C // self.n_head)  # (B, T, H, D), where B is 1 for a document alone
+        q, k, v = (w(x).view(heads).transpose(1, 2) for w in (self.wq, self.wk, self.wv))  # (B, H, T, D)
         # In one call, which keeps scores and weights to itself:
         # attn_scores = q kᵀ / √D (they would grow with √D otherwise), masked where k comes later than q;
         # attn_out = softmax(attn_scores) v.
         attn_out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return self.wo(attn_out.transpose(-3, -2).flatten(-2))  # (…, T, C)
+        return self.wo(attn_out.transpose(1, 2).reshape(x.shape))  # (…, T, C)
 
 
 class MLP(nn.Module):
