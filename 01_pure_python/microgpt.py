@@ -75,7 +75,7 @@ def init_params(config: Config, vocab_size: int, rng: random.Random) -> dict[str
 # %% Model
 # From here on a number is a Value (section Gradients): it adds and multiplies like a float, but remembers what it was
 # computed from, so that backward() can tell how the loss depends on each weight. A vector is a list of Values, a matrix
-# a list of rows.
+# a list of rows. A Value has no - and no /: a difference is a + -b, a quotient a * b**-1.
 def linear(x, w):
     return [dot(row, x) for row in w]
 
@@ -150,7 +150,10 @@ def gpt(params, tokens, config):
 
 # %% Loss
 def cross_entropy(logits, target):
-    """Return -log softmax(logits)[target] as one Value: its derivative by the logits is probs - one_hot(target)."""
+    """Return -log softmax(logits)[target] as one Value.
+
+    Its derivative with respect to a token's logit is that token's probability, less 1 for the target (02 derives it).
+    """
     largest = max(logit.data for logit in logits)
     exps = [math.exp(logit.data - largest) for logit in logits]
     total = sum(exps)
@@ -160,7 +163,7 @@ def cross_entropy(logits, target):
 
 
 def loss_fn(params, doc, n_tokens, config):
-    """Return one document's share of the batch's mean loss: n_tokens counts the predictions in the whole batch.
+    """Return one document's share of the batch's mean cross-entropy: n_tokens counts the whole batch's predictions.
 
     At the start all V tokens are about equally likely, so the loss is about -ln(1 / V): 3.3 for the 27 tokens of names.
     """
@@ -169,11 +172,14 @@ def loss_fn(params, doc, n_tokens, config):
 
 
 # %% Gradients
-tape = []  # every Value computed so far, in the order it was made: children stand before what is made of them
+tape = []  # every Value computed so far, in the order they were made: what one was computed from stands before it
 
 
 class Value:
-    """A number, the Values it was computed from, and its derivative by each: a dot product is one Value, not many."""
+    """A number, the Values it was computed from, and its derivative with respect to each of them.
+
+    A dot product is one Value, not many.
+    """
 
     __slots__ = ("children", "data", "grad", "local_grads")
 
@@ -212,7 +218,7 @@ def add_vectors(a, b):
 
 def dot(a, b):
     a_data, b_data = [v.data for v in a], [v.data for v in b]
-    # each number of a is multiplied by its partner in b, which is the derivative by it, and the other way round
+    # the derivative with respect to a number of a is its partner in b, and the other way round
     return Value(sum([ai * bi for ai, bi in zip(a_data, b_data)]), (*a, *b), b_data + a_data)
 
 
@@ -220,7 +226,7 @@ def backward(loss):
     """Add d loss / d child to every child's grad, last node first: a node's grad is complete before it is passed on."""
     loss.grad = 1.0
     for node in reversed(tape):
-        if grad := node.grad:  # a ReLU that is off passes nothing on
+        if grad := node.grad:  # it is 0 behind a ReLU that is off: nothing to pass on
             for child, local_grad in zip(node.children, node.local_grads):
                 child.grad += grad * local_grad
     tape.clear()  # the next computation begins anew; the weights keep their grads

@@ -104,7 +104,7 @@ def attention(x, params, layer, config):
     """Let each position gather from itself and those before it (Vaswani et al. 2017)."""
     T, C = x.shape
     D = C // config.n_head
-    q, k, v = (split_heads(linear(x, params[f"{layer}.attn_{w}"]), config) for w in ("wq", "wk", "wv"))
+    q, k, v = (split_heads(linear(x, params[f"{layer}.attn_{w}"]), config) for w in ("wq", "wk", "wv"))  # (H, T, D)
     attn_scores = q @ k.swapaxes(-1, -2) * D**-0.5  # (H, T, T)
     # causal: what comes later is to be predicted, not seen
     attn_scores = np.where(np.tri(T, dtype=bool), attn_scores, -np.inf)
@@ -161,11 +161,14 @@ def loss_fn(params, doc, n_tokens, config):
 
 
 # %% Gradients
-# dx is d loss / d x, for any x. A function takes the gradient of its namesake's result and returns that of the input. A
-# weight serves every document of a batch, so its gradients are added up in `grads`. The README derives each formula.
+# dx is d loss / d x, for any x. linear_backward takes the gradient of linear's result and returns that of its input x;
+# the others likewise. A weight serves every document of a batch, so its gradients are added up in `grads`. The README
+# derives each formula.
 def linear_backward(dy, x, w, dw):
     """dx_ti = Σ_o dy_to w_oi
     dw_oi = Σ_t dy_to x_ti
+
+    for position t, input i and output o; dw is added to, since each document adds its own.
     """
     dw += dy.T @ x
     return dy @ w
@@ -192,7 +195,7 @@ def attention_backward(dout, saved, params, grads, layer, config):
     """
     D = saved.q.shape[-1]
     dattn_out = linear_backward(dout, saved.attn_out, params[f"{layer}.attn_wo"], grads[f"{layer}.attn_wo"])
-    dattn_out = split_heads(dattn_out, config)
+    dattn_out = split_heads(dattn_out, config)  # (H, T, D)
     dv = saved.attn_weights.swapaxes(-1, -2) @ dattn_out  # (H, T, D)
     dattn_weights = dattn_out @ saved.v.swapaxes(-1, -2)  # (H, T, T)
     dattn_scores = softmax_backward(dattn_weights, saved.attn_weights)  # 0 where a score is masked
@@ -205,14 +208,14 @@ def attention_backward(dout, saved, params, grads, layer, config):
 
 
 def mlp_backward(dout, saved, params, grads, layer):
-    """da = 2 max(a, 0) dh, for h = max(a, 0)²"""
+    """da = 2 max(a, 0) dh, where a is what fc1 returns and h = max(a, 0)²"""
     dh = linear_backward(dout, saved.h, params[f"{layer}.mlp_fc2"], grads[f"{layer}.mlp_fc2"])
     da = 2 * saved.relu * dh
     return linear_backward(da, saved.x, params[f"{layer}.mlp_fc1"], grads[f"{layer}.mlp_fc1"])
 
 
 def block_backward(dout, saved, params, grads, layer, config):
-    """dx = dy + what comes back through f, for y = x + f(x), where f is a norm and then mlp or attention"""
+    """dx = dout + what comes back through f, for out = x + f(x), where f is a norm and then mlp or attention"""
     dnormed = mlp_backward(dout, saved.mlp, params, grads, layer)
     dresidual = dout + rmsnorm_backward(dnormed, saved.norm2)
     dnormed = attention_backward(dresidual, saved.attn, params, grads, layer, config)

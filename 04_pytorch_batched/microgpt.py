@@ -78,7 +78,7 @@ def init_params(config: Config, vocab_size: int, rng: random.Random) -> dict[str
 
 
 # %% Model
-# Written for x of shape (…, T, C): a batch's B documents may stand in front of T. Every function here lets them be.
+# Written for x of shape (…, T, C): a batch's B documents may stand in front of T, in the result too.
 linear = partial(nn.Linear, bias=False)  # made with (n_in, n_out), keeps its weights as (out, in)
 
 
@@ -126,7 +126,7 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Add to x, the residual stream, what attention gathers from other positions, then what the MLP makes of it."""
+    """Add to x, the residual stream, what attention makes of it, and to the sum what the MLP makes of that."""
 
     def __init__(self, config):
         super().__init__()
@@ -173,7 +173,7 @@ PADDING = -1  # no token: as a target it says that there is nothing to predict
 
 
 def pad(rows, value, device):
-    """Return rows of different lengths as one tensor (B, T), with `value` to the right of the shorter ones."""
+    """Return rows of different lengths as one tensor (B, T), with `value` to the right of shorter ones."""
     T = max(len(row) for row in rows)
     return torch.tensor([row + [value] * (T - len(row)) for row in rows], device=device)  # (B, T)
 
@@ -191,8 +191,7 @@ def loss_fn(model, batch):
 
 # %% Gradients
 # loss.backward() in train_step: autograd recorded the operations on the way forward and now runs them backwards.
-# What it finds it adds to each weight's .grad. So documents may come one after the other, and adam_step resets .grad
-# when their batch is complete.
+# What it finds it adds to each weight's .grad, so adam_step resets that once the batch is complete.
 
 
 # %% Optimizer
@@ -207,7 +206,7 @@ class State:
         self.model = GPT(config, len(params["wte"])).to(device, dtype)
         with torch.no_grad():  # setting the weights is nothing to differentiate
             for name, weight in self.model.matrices().items():
-                weight.copy_(torch.tensor(params[name], dtype=torch.float64))
+                weight.copy_(torch.tensor(params[name], dtype=dtype))
         self.optimizer = torch.optim.Adam(
             self.model.parameters(),
             lr=config.learning_rate,
@@ -219,7 +218,7 @@ class State:
 
 
 def adam_step(state, config):
-    """Move each weight against its gradient, by Adam (Kingma & Ba 2015)."""
+    """Move each weight against its gradient, by Adam (Kingma & Ba 2015), and reset the gradients."""
     if config.clip_grad:
         nn.utils.clip_grad_norm_(state.model.parameters(), config.clip_grad)
     state.optimizer.step()

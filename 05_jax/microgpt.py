@@ -178,7 +178,8 @@ def adam_step(state, grads, learning_rate, config):
     """Return the state after moving each weight against its gradient, by Adam (Kingma & Ba 2015)."""
     if config.clip_grad:
         norm = jnp.sqrt(sum(jnp.sum(jnp.square(grad)) for grad in grads.values()))
-        grads = jax.tree.map(lambda grad: grad * jnp.minimum(1, config.clip_grad / (norm + 1e-6)), grads)
+        clip = jnp.minimum(1, config.clip_grad / (norm + 1e-6))
+        grads = jax.tree.map(lambda grad: grad * clip, grads)
     step = state.step + 1
     adam_m = jax.tree.map(lambda m, grad: config.beta1 * m + (1 - config.beta1) * grad, state.adam_m, grads)
     adam_v = jax.tree.map(lambda v, grad: config.beta2 * v + (1 - config.beta2) * grad * grad, state.adam_v, grads)
@@ -202,7 +203,7 @@ def train_step(state, batch, config):
 
 
 # config is static: a constant in the compiled code, so that another one is compiled anew. state is donated: the new one
-# takes over its memory. scan compiles one step and loops over it; for would have all of them compiled, one by one.
+# takes over its memory. scan compiles one step and loops over it; Python's for would be unrolled, each step compiled.
 @partial(jax.jit, static_argnames="config", donate_argnames="state")
 def train_steps(state, batches, config):
     """Take one step for each of the padded batches (steps, B, block_size + 1), in one call of compiled code."""
@@ -210,7 +211,7 @@ def train_steps(state, batches, config):
 
 
 # %% Inference
-compiled_gpt = jax.jit(gpt, static_argnames="config")
+compiled_gpt = jax.jit(gpt, static_argnames="config")  # always called with block_size tokens, so compiled once
 
 
 def generate(state, bos, rng, config):

@@ -10,9 +10,8 @@ import numpy as np
 from microgpt import State, gpt, init_state, loss_fn, pad, train_step
 
 OUT_OF_MEMORY = ("allocate",)
-AT_ONCE = (
-    4  # steps handed over together: each time MLX's thread has to be woken, which takes a good part of a small step
-)
+# Steps handed over together: waking MLX's thread each time takes a good part of a small step.
+AT_ONCE = 4
 
 # From the M5 on, Apple's GPUs multiply float32 matrices with ten bits of each number unless told not to, before the
 # first product. What this program calls float32 has 24.

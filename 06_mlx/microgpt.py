@@ -1,4 +1,4 @@
-"""microGPT in MLX: arrays that are computed only when somebody looks, on Apple GPUs and on any CPU.
+"""microGPT in MLX: arrays that are computed only when somebody looks, on Apple GPUs and on CPUs.
 
 Trains on names, a document a step, and prints 20 new ones: `uv run python microgpt.py`.
 The model and the algorithm follow Andrej Karpathy's microGPT.
@@ -77,8 +77,8 @@ def init_params(config: Config, vocab_size: int, rng: random.Random) -> dict[str
 
 
 # %% Model
-# Nothing is computed while these functions run: they describe a graph, and mx.eval in main has it computed.
-# Written for a batch: x is (B, T, C).
+# Nothing is computed while these functions run: they describe a graph, and mx.eval in main (tolist in generate) has it
+# computed. Written for a batch: x is (B, T, C).
 def linear(x, w):
     return x @ w.T
 
@@ -131,7 +131,7 @@ PADDING = -1  # no token: as a target it says that there is nothing to predict
 
 
 def pad(batch):
-    """Return the documents of a batch as one array (B, T + 1), with PADDING to the right of the shorter ones."""
+    """Return the documents of a batch as one array (B, T + 1), with PADDING to the right of shorter ones."""
     longest = max(len(doc) for doc in batch)
     return mx.array([doc + [PADDING] * (longest - len(doc)) for doc in batch])
 
@@ -178,7 +178,8 @@ def adam_step(state, grads, learning_rate, config):
     """Return the state after moving each weight against its gradient, by Adam (Kingma & Ba 2015)."""
     if config.clip_grad:
         norm = mx.sqrt(sum(mx.sum(mx.square(grad)) for grad in grads.values()))
-        grads = tree_map(lambda grad: grad * mx.minimum(1, config.clip_grad / (norm + 1e-6)), grads)
+        clip = mx.minimum(1, config.clip_grad / (norm + 1e-6))
+        grads = tree_map(lambda grad: grad * clip, grads)
     step = state.step + 1
     adam_m = tree_map(lambda m, grad: config.beta1 * m + (1 - config.beta1) * grad, state.adam_m, grads)
     adam_v = tree_map(lambda v, grad: config.beta2 * v + (1 - config.beta2) * grad * grad, state.adam_v, grads)
@@ -224,7 +225,7 @@ def main():
         batch = [docs[(step * CONFIG.batch_size + b) % len(docs)] for b in range(CONFIG.batch_size)]
         tokens = [tokenizer.encode(doc)[: CONFIG.block_size + 1] for doc in batch]
         state, loss = train_step(state, pad(tokens), CONFIG)
-        mx.eval(state, loss)  # computes what the step described, all at once: without it the graph would go on growing
+        mx.eval(state, loss)  # computes what the step described, all at once: loss.item() alone would put Adam off
         print(f"step {step + 1:4d} / {CONFIG.num_steps:4d} | loss {loss.item():.4f}")
     for i in range(20):
         print(f"sample {i + 1:2d}: {tokenizer.decode(generate(state, tokenizer.bos, rng, CONFIG))}")

@@ -108,7 +108,7 @@ class Lesson:
         return [np.asarray(rows) for rows in self.engine.logits(state, batch, config)]
 
     def loss_and_grads(self, state: Any, batch: list[list[int]], config: Any) -> tuple[float, dict[str, np.ndarray]]:
-        """Return the batch's loss and its derivative by every weight, by name, in the weight's layout (out, in)."""
+        """Return the batch's loss and its gradients: by name, in each weight's shape (out, in)."""
         loss, grads = self.engine.loss_and_grads(state, batch, config)
         return loss, {name: np.asarray(rows) for name, rows in grads.items()}
 

@@ -9,6 +9,7 @@ import venv
 from pathlib import Path
 
 import pytest
+from lessons import FOLDERS, required
 from microgpt_harness import start
 from microgpt_harness.run import metrics
 from program import NUMPY, PYTHON, ROOT, Result, check, command, environment, on_terminal, one_line, run, shown_lines
@@ -102,7 +103,7 @@ def test_flags_that_need_more_say_so(bare, tmp_path):
     one_line(result, "--live-plot", "matplotlib")
 
 
-@pytest.mark.parametrize("folder", sorted(path.parent.name for path in ROOT.glob("0[2-9]*/main.py")))
+@pytest.mark.parametrize("folder", [folder for folder in FOLDERS if required(folder)])
 def test_other_folders_say_what_to_install(bare, folder):
     result = run_bare(bare, "--steps", 1, folder=folder, code=2)
     one_line(result, "not installed", "`uv run python main.py`", folder)

@@ -8,7 +8,7 @@ from lessons import FOLDERS, ROOT, load, offered
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(((?!https?:)[^)#]+)")
-READMES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "PERFORMANCE.md", ROOT / "data" / "README.md"]
+READMES = [*sorted(ROOT.glob("*.md")), ROOT / "data" / "README.md"]
 READMES += [ROOT / folder / "README.md" for folder in FOLDERS]
 STEP = re.compile(r"^step +(\d+) / +500 \| loss (\S+)(?: \| val (\S+))?$", re.MULTILINE)
 SAMPLE = re.compile(r"^sample +(\d+): (.*)$", re.MULTILINE)

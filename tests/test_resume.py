@@ -213,15 +213,18 @@ DAMAGE = {
 }
 
 
+@pytest.mark.parametrize("named", [False, True], ids=["--resume", "--resume --checkpoint"])
 @pytest.mark.parametrize("what", DAMAGE)
-def test_resuming_deletes_no_record(what, half_trained, tmp_path):
+def test_resuming_deletes_no_record(what, named, half_trained, tmp_path):
+    """Nor where --checkpoint names the run's own checkpoint."""
     damage, lost = DAMAGE[what]
     out, whole = tmp_path / "out", metrics.read(half_trained["whole"])
     folder = shutil.copytree(half_trained["half"].parents[1], out) / "names" / NUMPY
     lines = damage((folder / metrics.FILE).read_text(encoding="utf-8").splitlines(keepends=True))
     (folder / metrics.FILE).write_text("".join(lines), encoding="utf-8")
     says = (f"{metrics.FILE} holds {150 - len(lost)} of the 150 records up to the checkpoint's step",)
-    says_in_passing(*QUICK, "--out", out, "--resume", says=says)
+    resume = ("--resume", "--checkpoint", folder / CHECKPOINT) if named else ("--resume",)
+    says_in_passing(*QUICK, "--out", out, *resume, says=says)
     kept = [record for record in whole if record["step"] not in lost]
     assert without_seconds(metrics.read(folder)) == without_seconds(kept)
     aside = folder / "metrics.aside-1.jsonl"

@@ -43,10 +43,10 @@ def mistake_that_is_none(folder: Path) -> None:
 
 # What is done to each copy, and which of the tests above it must then fail.
 COPIES: dict[str, tuple[Callable[[Path], None], set[str]]] = {
-    "07_again": (lambda folder: None, set()),
-    "08_wrong_model": (wrong_model, {POINT}),
-    "09_wrong_imports": (wrong_imports, {IMPORTS}),
-    "10_wrong_mistakes": (mistake_that_is_none, {CAUGHT, CAUGHT_BY_FAR}),
+    "91_again": (lambda folder: None, set()),
+    "92_wrong_model": (wrong_model, {POINT}),
+    "93_wrong_imports": (wrong_imports, {IMPORTS}),
+    "94_wrong_mistakes": (mistake_that_is_none, {CAUGHT, CAUGHT_BY_FAR}),
 }
 
 
@@ -97,12 +97,12 @@ def test_a_copy_passes_and_a_broken_one_fails_where_it_is_broken(name, failed):
 
 
 def test_the_tools_show_it(repository):
-    for folder in (REFERENCE, "07_again"):
+    for folder in (REFERENCE, "91_again"):
         options = ("--steps", 3, "--n-samples", 1, "--val-every", 0, "--out", repository / "runs", "--no-plot")
         assert python(repository, "main.py", *options, folder=folder).returncode == 0
     compared = python(repository, "-m", "microgpt_harness", "compare", "--out", repository / "runs")
     assert compared.returncode == 0, compared.stderr
-    assert "2 runs" in compared.stdout and "07_again" in compared.stdout and "they agree" in compared.stdout
+    assert "2 runs" in compared.stdout and "91_again" in compared.stdout and "they agree" in compared.stdout
     assert (repository / "runs" / "names" / "losses.png").is_file()
     measured = python(repository, "-c", "from microgpt_harness.tools.suite import *; print(*chosen_folders(None))")
     assert measured.stdout.split() == sorted([*FOLDERS, *COPIES])

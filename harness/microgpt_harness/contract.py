@@ -77,7 +77,7 @@ class EngineModule(Protocol):
         """Return each document's scores, (T, V), one row after each token but the last, and change nothing."""
 
     def loss_and_grads(self, state: Any, batch: list[Document], config: Any) -> tuple[float, Tensors]:
-        """Return the mean loss over the batch's tokens and its derivative by every weight, by name, (out, in).
+        """Return the mean loss over the batch's tokens and its gradients: by name, in each weight's shape (out, in).
 
         The gradients are those before clipping. Nothing is changed.
         """

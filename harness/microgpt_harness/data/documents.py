@@ -57,8 +57,10 @@ def members(data: bytes, pattern: str, where: str) -> list[tuple[str, bytes]]:
             if sum(info.file_size for info in infos) > MAX_BYTES:
                 raise ValueError(f"unpacks to more than {MAX_BYTES // 2**20} MB")
             found = [(info.filename, unpack(archive, info)) for info in infos]
+    except MemoryError:  # says nothing of the zip
+        raise
     except Exception as error:  # damaged bytes make zipfile and zlib raise eight kinds, RuntimeError among them
-        reason = str(error) or "it ends too early"  # an EOFError says nothing
+        reason = str(error) or "it ends too early"  # an EOFError has no words of its own
         raise RunError(f"{where}: damaged zip: {reason}") from error
     if not found:
         raise RunError(f"{where}: holds no member {pattern}")

@@ -19,12 +19,16 @@ def load_engine(folder: Folder, args: Namespace) -> Engine:
         module = folder.compiled
     if str(folder.path) not in sys.path:
         sys.path.insert(0, str(folder.path))
+    with preparing(folder, args):
+        return import_engine(folder, args, module)
+
+
+def import_engine(folder: Folder, args: Namespace, module: str) -> Engine:
     try:
         if folder.checkpoint.endswith(".safetensors"):
             importlib.import_module("safetensors")  # known to be missing now, and not when the run is to be saved
-        with preparing(folder, args):
-            engine: Any = importlib.import_module(module)
-            engine.lesson = importlib.import_module("microgpt")
+        engine: Any = importlib.import_module(module)
+        engine.lesson = importlib.import_module("microgpt")
         return engine
     except ModuleNotFoundError as error:
         raise UserError(missing_module(folder, args, error.name or "")) from error

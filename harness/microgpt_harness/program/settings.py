@@ -52,12 +52,6 @@ def text(value: Any) -> str:
     return value
 
 
-def switch(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("true or false")
-    return value
-
-
 def of_config(name: str, group: str, help: str, flag: str | None = None) -> Option:
     """Return the option of a field of the lessons' Config, whose default is the lesson's own."""
     return Option(name, group, bounds.CONFIG[name].parse, help, flag)

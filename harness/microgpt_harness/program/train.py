@@ -251,11 +251,12 @@ def kept_records(args: Namespace, run: Run) -> Iterable[metrics.Record]:
     if not run.step:
         return ()
     source = args.checkpoint.parent if args.checkpoint else run.folder
-    kept, note = metrics.recover(source, run.step, run.trail, own=not args.checkpoint)
+    own = run.saved_step is not None  # also where --checkpoint names the run's own
+    kept, note = metrics.recover(source, run.step, run.trail, own)
     if note:
         say(note)
     # Those of another run are read now: if it is this folder's previous one, they are about to be written over.
-    return list(kept) if args.checkpoint else kept
+    return kept if own else list(kept)
 
 
 def open_live_plot(args: Namespace, run: Run) -> plots.LivePlot | None:

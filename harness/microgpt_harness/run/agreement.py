@@ -91,10 +91,6 @@ class Difference:
     def pairs(self) -> Iterable[tuple[int, float]]:
         return zip(self.steps, self.distances)
 
-    @property
-    def largest_judged(self) -> Largest | None:
-        return largest(self.judged)
-
     @cached_property
     def largest_later(self) -> Largest | None:
         return largest((step, apart) for step, apart in self.pairs() if step > JUDGED_STEPS)

@@ -25,7 +25,7 @@ from typing import Any
 
 from ..contract import Engine, Folder
 from ..data import datasets, registry
-from ..program.engines import load_engine
+from ..program.engines import load_engine, memory_errors
 from ..program.flags import computed_by
 from ..program.settings import dataset_values, resolve
 from ..run import training
@@ -82,6 +82,12 @@ def measure(folder: Folder, args: Namespace) -> dict[str, Any]:
     began = time.perf_counter()
     engine = load_engine(folder, args)
     imported = time.perf_counter()
+    with memory_errors(engine):
+        return measure_run(folder, args, engine, imported - began)
+
+
+def measure_run(folder: Folder, args: Namespace, engine: Engine, import_seconds: float) -> dict[str, Any]:
+    began = time.perf_counter()
     run = start(folder, args, engine)
     ready = time.perf_counter()
     _, first_step = training.take_steps(run, 1)
@@ -92,8 +98,8 @@ def measure(folder: Folder, args: Namespace) -> dict[str, Any]:
     first_measured = run.step
     calls = timed_calls(run, args, call_size)
     warmup = {
-        "import_seconds": imported - began,
-        "setup_seconds": ready - imported,
+        "import_seconds": import_seconds,
+        "setup_seconds": ready - began,
         "first_step_seconds": first_step,
         "settling_seconds": settled - settling,
         "warmup_steps": first_measured,
