@@ -274,7 +274,7 @@ def run_tests(name: str, python: Path, env: dict[str, str], kernels: dict[str, s
     caches = {"NUMBA_CACHE_DIR": str(folder / f"{name}.numba"), "PYTHONDONTWRITEBYTECODE": "1"}
     began = time.monotonic()
     done = subprocess.run(
-        [python, "-m", "pytest", *PARITY, "--figures", path],
+        [python, "-m", "pytest", "-n", "0", *PARITY, "--figures", path],
         cwd=HERE,
         env=environment(env | caches),
         stdout=subprocess.PIPE,
