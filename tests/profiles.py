@@ -282,7 +282,9 @@ def run_tests(name: str, python: Path, env: dict[str, str], kernels: dict[str, s
         encoding="utf-8",
         errors="replace",
     )
-    last = (done.stdout.splitlines() or ["no output"])[-1]
+    # MLX may say something behind pytest's last line.
+    summaries = [line for line in done.stdout.splitlines() if re.search(r"\d (passed|failed|error)", line)]
+    last = summaries[-1] if summaries else "no summary"
     if done.returncode:
         print(done.stdout)
     figures = json.loads(path.read_text(encoding="utf-8"))["bounds"] if path.exists() else {}
