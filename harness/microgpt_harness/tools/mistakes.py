@@ -8,9 +8,10 @@
     [gradients-not-reset]
     impossible = "jax.value_and_grad returns new gradients at each call"
 
-Where a folder invites mistakes of its own, it says of them what this list says of the others, `says` and `caught_by`.
-There `caught_by` may also be "gradients": the gradients are not those of the lesson's own loss, as finite differences
-show. Under [same.NAME] it may list edits that change no result, for whoever wants to know what must not be caught.
+Where a folder invites mistakes of its own, it says of them what this list says of the others: `says`, `unnoticed` and
+`caught_by`. There `caught_by` may also be "gradients": the gradients are not those of the lesson's own loss, as finite
+differences show. Under [same.NAME] it may list edits that change no result, for whoever wants to know what must not be
+caught.
 """
 
 import tomllib
@@ -23,6 +24,7 @@ from ..system.errors import UserError
 LIST = Path(__file__).with_name("mistakes.toml")
 CHECKS = ("point", "step", "steps", "samples", "main")
 OWN_CHECKS = (*CHECKS, "gradients")
+ABOUT = ("says", "unnoticed", "caught_by")  # what the list says of a mistake
 
 Edits = tuple[tuple[str, str], ...]  # texts in a lesson, each with its replacement
 
@@ -33,6 +35,7 @@ class Mistake:
 
     name: str
     says: str  # a sentence for the learner
+    unnoticed: str  # why whoever only watches the loss does not notice it, or what they see if they do
     caught_by: str
     edits: Edits = ()
     impossible: str = ""
@@ -71,19 +74,28 @@ def apply(source: str, edits: Edits) -> str:
 
 def mistake(path: Path, name: str, table: Any, known: dict[str, str] | None) -> Mistake:
     check_table(path, name, table)
-    unknown = table.keys() - {"edits", "impossible"} - (set() if known else {"says", "caught_by"})
+    unknown = table.keys() - {"edits", "impossible"} - (set() if known else set(ABOUT))
     if unknown:
         raise UserError(f"{path}: [{name}] has {', '.join(sorted(unknown))}, which has no place there")
     if ("edits" in table) == ("impossible" in table):
         raise UserError(f"{path}: [{name}] needs either edits or impossible")
     about = known or table
-    if not sentence(about.get("says")) or about.get("caught_by") not in OWN_CHECKS:
+    words = sentence(about.get("says")) and sentence(about.get("unnoticed"))
+    if not words or about.get("caught_by") not in OWN_CHECKS:
         checks = ", ".join(OWN_CHECKS)
-        raise UserError(f"{path}: [{name}] is not in {LIST.name}'s list, so it needs says and caught_by ({checks})")
+        raise UserError(
+            f"{path}: [{name}] is not in {LIST.name}'s list, so it needs says, unnoticed and caught_by ({checks})"
+        )
     if "impossible" in table and not sentence(table["impossible"]):
         raise UserError(f"{path}: [{name}] impossible is to say why, in words")
     edits = edits_of(path, name, table) if "edits" in table else ()
-    return Mistake(name, about["says"], about["caught_by"], edits, table.get("impossible", ""), own=known is None)
+    return Mistake(
+        name,
+        **{key: about[key] for key in ABOUT},
+        edits=edits,
+        impossible=table.get("impossible", ""),
+        own=known is None,
+    )
 
 
 def sentence(value: object) -> bool:
