@@ -19,7 +19,11 @@ os.environ.setdefault("MLX_ENABLE_TF32", "0")
 
 
 # mx.exp, and what MLX builds on it, has the 7 digits of float32 in float64 too; a power of e has all 16. So what the
-# lesson calls mx is from here on MLX with these two functions in place of its own.
+# lesson calls mx is from here on MLX with these three functions in place of its own.
+def exp(x):
+    return mx.power(math.e, x) if x.dtype == mx.float64 else mx.exp(x)
+
+
 def softmax(x, axis):
     if x.dtype != mx.float64:
         return mx.softmax(x, axis=axis)
@@ -35,7 +39,7 @@ def logsumexp(x, axis, keepdims):
     return total if keepdims else total.squeeze(axis)
 
 
-microgpt.mx = SimpleNamespace(**vars(mx) | {"softmax": softmax, "logsumexp": logsumexp})
+microgpt.mx = SimpleNamespace(**vars(mx) | {"exp": exp, "softmax": softmax, "logsumexp": logsumexp})
 
 
 def make_state(config, params, adam_m=None, adam_v=None, step=0, dtype="float32", device="auto"):

@@ -6,10 +6,8 @@ also be loaded from changed source text: that is how test_mutants.py breaks it.
 
 import ast
 import gc
-import importlib.util
 import random
 import re
-import sys
 import tomllib
 from dataclasses import dataclass, replace
 from functools import cache
@@ -22,6 +20,7 @@ import jax
 import numpy as np
 import pytest
 from microgpt_harness.contract import Folder
+from microgpt_harness.program.engines import load_text
 from microgpt_harness.run import agreement
 from microgpt_harness.system import paths
 from microgpt_harness.tools import mistakes
@@ -129,32 +128,11 @@ def load(folder: str, edits: Edits = ()) -> Lesson:
         return replace(load(folder, edits), device=device)
     path = ROOT / folder / "microgpt.py"
     gc.freeze()  # what is imported by now stays: 01's many nodes would have all of it searched, over and over
-    microgpt = execute(path, mistakes.apply(path.read_text(encoding="utf-8"), edits), f"lesson_{folder}")
-    return Lesson(folder, microgpt, load_beside(path.with_name("engine.py"), microgpt))
+    engine = load_text(path, mistakes.apply(path.read_text(encoding="utf-8"), edits), path.with_name("engine.py"))
+    return Lesson(folder, engine.lesson, engine)
 
 
 def in_float64(folder: str) -> Edits:
     """Return the edits after which a lesson alone computes in float64, if it would not do so anyway."""
     source = (ROOT / folder / "microgpt.py").read_text(encoding="utf-8")
     return tuple((old, old.replace("32", "64")) for old in re.findall(r"dtype=\w+\.float32", source))
-
-
-def load_beside(path: Path, microgpt: ModuleType) -> ModuleType:
-    """Load an engine that finds this `microgpt` when it imports the one beside it, and leave nothing behind."""
-    before = sys.modules.get("microgpt")
-    sys.modules["microgpt"] = microgpt
-    try:
-        engine = execute(path, path.read_text(encoding="utf-8"), f"engine_{path.parent.name}")
-        engine.lesson = microgpt
-        return engine
-    finally:
-        del sys.modules["microgpt"]
-        if before is not None:
-            sys.modules["microgpt"] = before
-
-
-def execute(path: Path, source: str, name: str) -> ModuleType:
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader=None))
-    module.__file__ = str(path)
-    exec(compile(source, str(path), "exec"), module.__dict__)
-    return module

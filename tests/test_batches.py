@@ -7,8 +7,9 @@ from itertools import product
 from types import ModuleType
 
 import pytest
-from lessons import REFERENCE, ROOT, execute, load
+from lessons import REFERENCE, ROOT, load
 from microgpt_harness.data.datasets import Dataset
+from microgpt_harness.program.engines import execute
 from program import run
 
 PATH = ROOT / "harness" / "microgpt_harness" / "data" / "batches.py"

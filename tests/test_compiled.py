@@ -8,7 +8,8 @@ from dataclasses import replace
 import comparisons
 import pytest
 from comparisons import Different, compare_one_step, judge
-from lessons import FOLDERS, ROOT, Lesson, each, execute, load, offered, required
+from lessons import FOLDERS, ROOT, Lesson, each, load, offered, required
+from microgpt_harness.program.engines import execute
 
 COMPILED = [folder for folder in FOLDERS if offered(folder).compiled]
 TORCH, MLX = ([f for f in COMPILED if any(r.name == package for r in required(f))] for package in ("torch", "mlx"))

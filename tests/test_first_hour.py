@@ -153,15 +153,11 @@ def test_01_names_the_command_that_draws_its_pictures(monkeypatch, tmp_path):
 
 @pytest.mark.skipif(not shutil.which("git") or not (ROOT / ".git").exists(), reason="needs git and a checkout")
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_what_exercises_have_one_write_is_ignored(folder):
-    """Every file that a README has one copy to, redirect to or save as is none that git would ask about."""
-    text = (ROOT / folder / "README.md").read_text(encoding="utf-8").partition("## Exercises")[2]
-    written = set(re.findall(r"`cp \S+ (\S+)`|> (\S+)`|saved as `(\S+)`", text))
-    files = sorted({f"{folder}/{name}" for names in written for name in names if name})
-    assert f"{folder}/exercise.py" in files
+def test_attempts_at_exercises_are_ignored(folder):
+    files = [f"{folder}/exercises/{name}" for name in ("attention.py", "attention.csv", "progress.json")]
     done = subprocess.run(["git", "check-ignore", *files], cwd=ROOT, capture_output=True, encoding="utf-8")
     assert done.stdout.splitlines() == files
-    assert subprocess.run(["git", "check-ignore", f"{folder}/microgpt.py"], cwd=ROOT).returncode == 1
+    assert subprocess.run(["git", "check-ignore", f"{folder}/exercises.toml"], cwd=ROOT).returncode == 1
 
 
 # ---- one's own CSV ----

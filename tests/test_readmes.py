@@ -5,13 +5,18 @@ import re
 import comparisons
 import pytest
 from lessons import FOLDERS, ROOT, load, offered
+from microgpt_harness.tools.exercises import catalogue
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(((?!https?:)[^)#]+)")
-READMES = [*sorted(ROOT.glob("*.md")), ROOT / "data" / "README.md"]
+TEACHING = ROOT / "docs" / "teaching.md"
+READMES = [*sorted(ROOT.glob("*.md")), ROOT / "data" / "README.md", TEACHING]
 READMES += [ROOT / folder / "README.md" for folder in FOLDERS]
 STEP = re.compile(r"^step +(\d+) / +500 \| loss (\S+)(?: \| val (\S+))?$", re.MULTILINE)
 SAMPLE = re.compile(r"^sample +(\d+): (.*)$", re.MULTILINE)
+EXERCISE = re.compile(r"main\.py exercise ([a-z][\w-]*)(?: (\d+))?")
+IN_FOLDER = re.compile(r"\bcd (\d\d_\w+)")
+SHORT_WAY = re.compile(r"^\| (\d\d) \| [^|]* \| ([^|]*) \|", re.MULTILINE)  # docs/teaching.md: | 01 | 3 | `head`, … |
 ROUNDED = 5.1e-5  # by the four digits that are shown
 
 
@@ -28,6 +33,19 @@ def quoted(folder):
                 yield line[0], line[1:]
             elif language == "python":
                 yield " ", line
+
+
+def exercises_named(path):
+    """Yield (folders, name): an exercise that a page has its reader call, and where.
+
+    A folder's README means that folder, a block that changes into a folder means that one, all else any that has it.
+    """
+    text = path.read_text(encoding="utf-8")
+    here = [path.parent.name] if path.parent.name in FOLDERS else FOLDERS
+    for part in (FENCE.sub("", text), *(code for _, code in FENCE.findall(text))):
+        changed = IN_FOLDER.search(part)
+        for name, number in EXERCISE.findall(part):
+            yield [changed[1]] if changed else here, f"{name}-{number}" if number else name
 
 
 def compared_with(folder):
@@ -73,3 +91,24 @@ def assert_shows_the_run(path, batch_size, exact):
 def test_a_link_leads_somewhere(path):
     text = path.read_text(encoding="utf-8")
     assert [target for target in LINK.findall(text) if not (path.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_readme_shows_an_exercise_from_beginning_to_end(folder):
+    _, heading, section = (ROOT / folder / "README.md").read_text(encoding="utf-8").partition("## Exercises\n")
+    assert heading and "These numbers look like" in section and "all is well" in section
+
+
+@pytest.mark.parametrize("path", READMES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_an_exercise_that_is_named_exists(path):
+    known = {folder: {*catalogue.read(offered(folder)), "mistake"} for folder in FOLDERS}
+    named = list(exercises_named(path))
+    assert named or (path != TEACHING and path.parent.name not in FOLDERS)
+    assert [name for folders, name in named if not any(name in known[folder] for folder in folders)] == []
+
+
+def test_the_exercises_of_the_short_way_exist():
+    rows = SHORT_WAY.findall(TEACHING.read_text(encoding="utf-8"))
+    assert [number for number, _ in rows] == [folder[:2] for folder in FOLDERS]
+    for folder, (_, names) in zip(FOLDERS, rows, strict=True):
+        assert set(re.findall(r"`(.+?)`", names)) <= catalogue.read(offered(folder)).keys()

@@ -19,6 +19,10 @@ def dispatch(folder: Folder, argv: list[str]) -> int:
         from .tools import bench
 
         return bench.command(folder, args)
+    if args.command == "exercise":
+        from .tools.exercises import command
+
+        return command.command(folder, args)
     if args.command == "sample":
         from .program import sample
 

@@ -2,9 +2,13 @@
 
 import contextlib
 import importlib
+import importlib.util
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ..contract import Engine, Folder
@@ -36,6 +40,33 @@ def import_engine(folder: Folder, args: Namespace, module: str) -> Engine:
         reason = str(error) or "out of memory"
         remedy = f"is enough memory free? If so, install it anew: `uv sync --reinstall` in {folder.name}"
         raise RunError(f"what {folder.name} needs cannot be loaded: {reason}; {remedy}") from error
+
+
+def load_text(path: Path, source: str, engine_path: Path) -> Engine:
+    """Run a lesson's source text as if it stood in the file `path`, and the engine over it. Return the engine.
+
+    Every folder calls its modules `microgpt` and `engine`: these two are put where `import` finds them only while the
+    engine is loaded, so any number of lessons, changed or not, can be loaded in one process.
+    """
+    lesson = execute(path, source, f"lesson_{engine_path.parent.name}")
+    before = sys.modules.get("microgpt")
+    sys.modules["microgpt"] = lesson
+    try:
+        engine: Any = execute(engine_path, engine_path.read_text(encoding="utf-8"), f"engine_{engine_path.parent.name}")
+        engine.lesson = lesson
+        return engine
+    finally:
+        del sys.modules["microgpt"]
+        if before is not None:
+            sys.modules["microgpt"] = before
+
+
+def execute(path: Path, source: str, name: str) -> ModuleType:
+    """Run a module's source text as if it stood in the file `path`, and return the module. Nothing can import it."""
+    module = importlib.util.module_from_spec(ModuleSpec(name, None))
+    module.__file__ = str(path)
+    exec(compile(source, str(path), "exec"), module.__dict__)
+    return module
 
 
 def preparing(folder: Folder, args: Namespace) -> contextlib.AbstractContextManager[None]:

@@ -1,4 +1,4 @@
-"""The command line of `main.py`: train (the default), sample, bench, and --list."""
+"""The command line of `main.py`: train (the default), sample, bench, exercise, and --list."""
 
 import argparse
 from collections.abc import Callable
@@ -11,10 +11,11 @@ from ..system.errors import UserError
 from ..system.paths import RUNS
 from .settings import OPTIONS, Option, lesson_defaults, plain
 
-COMMANDS = ("train", "sample", "bench")
+COMMANDS = ("train", "sample", "bench", "exercise")
 EPILOG = """\
 main.py sample --help   what can be set when sampling from a checkpoint
 main.py bench --help    how fast this folder is
+main.py exercise        exercises on this folder's lesson, and how far you are
 main.py --list          the datasets and their own defaults
 
 Settings come from the flag, else the --config file, else the dataset's own
@@ -26,6 +27,9 @@ SAID_OTHERWISE = {"prompt": "none", "max_tokens": "the block's end; in running t
 OF_THE_RUN = dict.fromkeys(("temperature", "top_k", "max_tokens", "repetition_penalty", "dtype"), "the run's")
 
 
+ABOUT_EXERCISES = """\
+Exercises on this folder's lesson. Without a name: the list. The first call of one
+writes a file to work on, later calls check it."""
 LOG_EVERY = "print a line every N steps; 0: none (default: ten lines, on a terminal a bar)"
 
 
@@ -46,12 +50,14 @@ def split_command(argv: list[str]) -> tuple[str, list[str]]:
 def parse(folder: Folder, argv: list[str]) -> argparse.Namespace:
     """Return the flags. `values` holds the settings that were given, by name; nothing else has a default in it."""
     command, rest = split_command(argv)
-    build = {"train": train_parser, "sample": sample_parser, "bench": bench_parser}[command]
+    build = {"train": train_parser, "sample": sample_parser, "bench": bench_parser, "exercise": exercise_parser}[
+        command
+    ]
     args = build(folder).parse_args(rest)
     args.command = command
     args.values = {o.name: getattr(args, o.name) for o in OPTIONS if getattr(args, o.name, None) is not None}
     check_folder(folder, args.values)
-    if args.compile and not folder.compiled:
+    if getattr(args, "compile", False) and not folder.compiled:
         raise UserError(f"--compile: {folder.name} offers no such step; leave the flag out")
     return args
 
@@ -130,6 +136,42 @@ def bench_parser(folder: Folder) -> Parser:
     )
     measuring.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     measuring.add_argument("--list-backends", action="store_true", help="print what can be measured and exit")
+    return parser
+
+
+def exercise_parser(folder: Folder) -> Parser:
+    parser = new_parser(folder, " exercise", ABOUT_EXERCISES, None)
+    parser.add_argument("name", nargs="?", metavar="NAME", help="an exercise of the list, or `mistake`")
+    parser.add_argument(
+        "number", nargs="?", type=typed(Whole(1).parse), metavar="N", help="which mistake (default: any)"
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--watch", action="store_true", help="check whenever the file is saved")
+    what.add_argument("--hint", action="store_true", help="one hint more each time")
+    what.add_argument("--solution", action="store_true", help="what the lesson does, as a diff")
+    what.add_argument("--reset", action="store_true", help="begin anew, and keep the old attempt under another name")
+    what.add_argument(
+        "--check", type=Path, nargs="+", metavar="FILE", help="check files (or folders of them) handed in"
+    )
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="where --check writes its table (default: exercises/)")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON, for programs")
+    parser.add_argument(
+        "--seed",
+        dest="at_seed",
+        type=typed(Whole(0).parse),
+        metavar="N",
+        help="of the random point (default: a new one)",
+    )
+    parser.add_argument(
+        "--time-limit",
+        type=typed(Real(0, above=True).parse),
+        default=10.0,
+        metavar="S",
+        help="seconds that an attempt may compute at a stretch (default: 10)",
+    )
+    parser.add_argument(
+        "--dir", type=Path, metavar="DIR", help="where attempts are kept (default: exercises/ in the folder)"
+    )
     return parser
 
 

@@ -1,0 +1,156 @@
+"""The process in which an attempt runs, whatever it does: an endless loop, a crash, os._exit.
+
+It gets a job as a line of JSON on standard input, and writes what it computes, a line of JSON for each stage, into a
+file: its standard output is the attempt's own.
+"""
+
+import json
+import os
+import random
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import IO, Any
+
+from . import figures, points, subjects
+from .extensions import EXTENSIONS, Wrong
+from .figures import ReturnedNothing, Stage, Subject
+from .points import Point
+from .tensors import plain, to_json
+from .tracing import calls_to_json
+
+
+def main() -> None:
+    job = json.loads(sys.stdin.readline())
+    with Path(job["results"]).open("a", encoding="utf-8") as results:
+        run(job, results)
+
+
+def run(job: dict[str, Any], results: IO[str]) -> None:
+    watch = Watch(job["time_limit"])
+
+    def tell(**content: Any) -> None:
+        with watch.writing:
+            results.write(json.dumps(content) + "\n")
+            results.flush()
+        watch.begin()
+
+    folder, file = Path(job["folder"]), Path(job["file"])
+    lesson = subjects.load(folder, subjects.lesson_text(folder), folder / "microgpt.py")
+    point = points.draw(lesson.module, job["seed"])
+    lesson.state(point, points.config_of(lesson.module))  # what a framework loads at its first use is no attempt's time
+    tell(ready=True)
+    watch.start(lambda: tell(too_long=watch.limit))
+    try:
+        attempt = subjects.load(folder, file.read_text(encoding="utf-8"), file)
+        if job["extension"]:
+            EXTENSIONS[job["extension"]].check(ExtensionAttempt(folder, attempt, point, job["seed"]))
+        else:
+            compute(attempt, point, tell)
+            check_own(folder, job["exercise"], attempt, point, tell)
+        tell(done=True)
+    except Wrong as wrong:
+        tell(complaint=str(wrong))
+    except ReturnedNothing as nothing:
+        tell(nothing=str(nothing))
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        tell(raised=describe(error, str(file)))
+    finally:
+        watch.stop()
+
+
+class Watch:
+    """Ends the process when it has computed for `limit` seconds since it last told something.
+
+    What counts is the processor's time, so that nothing is taken for an endless loop because others use the processor.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+        self.writing = threading.Lock()
+        self.stopped = threading.Event()
+        self.begin()
+
+    def begin(self) -> None:
+        self.since = time.process_time()
+
+    def start(self, tell: Callable[[], None]) -> None:
+        def watch() -> None:
+            while not self.stopped.wait(0.05):
+                if time.process_time() - self.since > self.limit:
+                    tell()
+                    os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()
+
+    def stop(self) -> None:
+        self.stopped.set()
+
+
+def compute(attempt: Subject, point: Point, tell: Any) -> None:
+    for name in figures.STAGES:
+        stage = Stage()
+        try:
+            figures.compute(attempt, point, name, calls=True, stage=stage)
+        finally:
+            whole = sys.exc_info()[0] is None
+            tell(stage=name, figures=to_json(stage.figures), calls=calls_to_json(stage.calls), whole=whole)
+
+
+def check_own(folder: Path, exercise: str, attempt: Subject, point: Point, tell: Any) -> None:
+    """Let the folder look for what only its framework can get wrong, although all numbers are right."""
+    check = getattr(subjects.own_checks(folder), exercise.replace("-", "_"), None)
+    if check and (complaint := check(attempt.module, attempt.engine, point)):
+        tell(complaint=complaint)
+
+
+def describe(error: BaseException, file: str) -> dict[str, Any]:
+    """Return an exception with the last of the learner's own lines that it came through."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    if isinstance(error, SyntaxError) and error.filename == file:
+        return {"type": "SyntaxError", "message": error.msg, "line": error.lineno, "text": (error.text or "").strip()}
+    last = frames[-1] if frames else None
+    message = str(error).strip().splitlines()
+    return {
+        "type": type(error).__name__,
+        "message": message[0] if message else "",
+        "line": last.lineno if last else None,
+        "text": last.line if last else "",
+    }
+
+
+class ExtensionAttempt:
+    """What an extension's check is given: see `extensions.Attempt`."""
+
+    def __init__(self, folder: Path, attempt: Subject, point: Point, seed: int) -> None:
+        self.module: ModuleType = attempt.module
+        self.engine = attempt.engine
+        self.config = points.config_of(attempt.module)
+        self.batch = [list(document) for document in point.batch]
+        self.rng = random.Random(seed)
+        self.point, self.folder = point, folder
+        self.state()  # which makes the framework ready for float64, where that has to be asked for
+
+    def state(self, **changes: Any) -> Any:
+        params = changes.pop("params", self.point.params)
+        config = points.config_of(self.module, **changes)
+        return self.engine.make_state(config, params, dtype="float64", device="cpu")
+
+    def params(self) -> dict[str, list[list[float]]]:
+        return {name: [list(row) for row in rows] for name, rows in self.point.params.items()}
+
+    def array(self, rows: Any) -> Any:
+        """Return nested lists as what the lesson computes with: as its folder's exercise_checks.py makes them."""
+        made: Any = subjects.own_checks(self.folder)
+        return made.array(rows, self.module)
+
+    def plain(self, value: Any) -> Any:
+        return plain(value)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,262 @@
+"""Is an attempt right? What is looked at, in this order: its text, then its numbers, stage by stage, then what known
+mistake these look like.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ...contract import Folder
+from . import figures, points, source, subjects
+from .catalogue import EXTEND, FIND, MARK, Exercise
+from .diagnosis import Diagnosis, nearly
+from .figures import STAGES, Stage, Subject
+from .points import Point
+from .running import Outcome, Running
+from .tensors import Difference, Figures, compare, is_nan
+from .tracing import RESULT, Call, Located, locate, returned_nothing
+
+NO_SINGLE_MISTAKE = "This looks like no single known mistake: it is two at once, or one that is not in the list."
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check has found. `kind` is one word for machines, `says` sentences for the learner."""
+
+    kind: (
+        str  # right, not-begun, empty, syntax, signature, no-return, raised, time, died, nan, shape, dtype, wrong, own
+    )
+    says: tuple[str, ...]
+    stages: dict[str, float | None] = field(default_factory=dict)  # largest difference; None: not computed
+    where: Located | None = None
+    looks_like: tuple[tuple[str, str], ...] = ()  # names and sentences of known mistakes
+    printed: str = ""  # by the attempt
+    seed: int | None = None  # of the point, where the attempt was run
+    seconds: float = 0.0
+
+    @property
+    def right(self) -> bool:
+        return self.kind == "right"
+
+
+class Checker:
+    """Checks attempts at one random point. Lesson and known mistakes are computed once, for as many as come."""
+
+    def __init__(self, folder: Folder, seed: int, time_limit: float) -> None:
+        self.folder, self.seed, self.time_limit = folder, seed, time_limit
+        self.stages: dict[str, Stage] = {}
+        self.subject: Subject | None = None
+        self.known: Diagnosis | None = None
+
+    # The lesson's own numbers
+    def lesson(self) -> Subject:
+        if self.subject is None:
+            path = self.folder.path
+            self.subject = subjects.load(path, subjects.lesson_text(path), path / "microgpt.py")
+        return self.subject
+
+    def point(self) -> Point:
+        return points.draw(self.lesson().module, self.seed)
+
+    def right(self, name: str) -> Stage:
+        if name not in self.stages:
+            self.stages[name] = figures.compute(self.lesson(), self.point(), name, calls=True)
+        return self.stages[name]
+
+    def right_figures(self, name: str) -> Figures:
+        return self.right(name).figures
+
+    def diagnosis(self) -> Diagnosis:
+        if self.known is None:
+            self.known = Diagnosis(self.folder.path, self.point())
+        return self.known
+
+    # An attempt
+    def check(
+        self,
+        exercise: Exercise,
+        file: Path,
+        text: str,
+        preparing: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
+        progress: Callable[[str], None] = lambda stage: None,
+    ) -> Verdict:
+        """Return what is to be said of an attempt. `preparing` holds while the framework is loaded."""
+        began = time.monotonic()
+        verdict = self.read(exercise, text)
+        if verdict is None:
+            outcome = Outcome()
+            with Running(self.job(exercise, file)) as running:
+                waiting = threading.Thread(target=running.wait, args=(outcome,))
+                waiting.start()
+                if exercise.kind != EXTEND:
+                    with preparing():
+                        self.lesson()
+                    self.compute_until_wrong(outcome, progress)
+                waiting.join()
+            verdict = replace(self.judge(exercise, outcome), seed=self.seed)
+        return replace(verdict, seconds=time.monotonic() - began)
+
+    def compute_until_wrong(self, outcome: Outcome, progress: Callable[[str], None]) -> None:
+        """Compute the lesson's stages while the attempt computes its own, as far as they are needed."""
+        for name in STAGES:
+            progress(name)
+            wanted = self.right_figures(name)
+            if name in outcome.whole and worst_of(outcome.figures[name], wanted, whole=True):
+                return
+
+    def read(self, exercise: Exercise, text: str) -> Verdict | None:
+        """Return what is wrong with an attempt's text, if that is to be seen without running it."""
+        lesson = subjects.lesson_text(self.folder.path)
+        if unreadable := source.why_unreadable(text):
+            return Verdict("syntax", (f"Python cannot read this: {unreadable}.",))
+        if line := source.line_of_mark(text, MARK):
+            says = f"Nothing is written there yet: replace line {line}, `{MARK}`, by your own code."
+            return Verdict("not-begun", (says,))
+        if exercise.kind == EXTEND:
+            return None
+        if empty := source.empty_functions(lesson, text):
+            return Verdict("empty", (f"{empty[0]} has no body yet: below its docstring nothing is computed.",))
+        if changed := source.changed_signature(lesson, text):
+            return Verdict("signature", (changed + ".",))
+        if silent := source.without_return(lesson, text):
+            return Verdict("no-return", (f"{silent[0]} returns nothing: is a `return` missing at its end?",))
+        return None
+
+    def job(self, exercise: Exercise, file: Path) -> dict[str, Any]:
+        return {
+            "folder": str(self.folder.path),
+            "file": str(file),
+            "seed": self.seed,
+            "time_limit": self.time_limit,
+            "exercise": exercise.name,
+            "extension": exercise.name if exercise.kind == EXTEND else "",
+        }
+
+    def judge(self, exercise: Exercise, outcome: Outcome) -> Verdict:
+        """Return what is to be said of what an attempt computed: of the first stage that is not as it should be."""
+        stages: dict[str, float | None] = dict.fromkeys(STAGES if exercise.kind != EXTEND else ())
+        printed = outcome.said
+        for name, computed in outcome.figures.items():
+            whole = name in outcome.whole
+            worst = worst_of(computed, self.right_figures(name), whole)
+            stages[name] = worst.by if worst else 0.0
+            if worst:
+                return self.wrong(exercise, outcome, name, stages, printed)
+            if not whole:
+                stages[name] = None
+        ended = self.ended(outcome)
+        if ended:
+            return Verdict(*ended, stages=stages, printed=printed)
+        if outcome.complaint:
+            return Verdict("own", (outcome.complaint,), stages, printed=printed)
+        return Verdict("right", ("All is well.",), stages, printed=printed)
+
+    def ended(self, outcome: Outcome) -> tuple[str, tuple[str, ...]] | None:
+        """Say how an attempt came to an end before it was through."""
+        if outcome.nothing:
+            return "no-return", (f"{outcome.nothing} returns nothing: is a `return` missing?",)
+        if outcome.raised:
+            for name, calls in outcome.calls.items():
+                if name not in outcome.whole and (silent := returned_nothing(calls, self.right(name).calls)):
+                    return "no-return", (f"{silent} returns nothing, at least once: is a `return` missing?",)
+            begun = next((name for name in outcome.figures if name not in outcome.whole), "")
+            return "raised", (raised(outcome.raised, begun),)
+        if outcome.too_long:
+            limit = (
+                f"After {outcome.too_long:g} seconds it was still computing, and was ended: does a loop never end? "
+                "If not, --time-limit gives it more."
+            )
+            return "time", (limit,)
+        if not outcome.done and not outcome.complaint:
+            return "died", (f"Its process ended by itself, with exit code {outcome.exit_code}.",)
+        return None
+
+    def wrong(
+        self, exercise: Exercise, outcome: Outcome, name: str, stages: dict[str, float | None], printed: str
+    ) -> Verdict:
+        wanted = self.right(name)
+        # Of a planted mistake only what comes out is shown: in which function it began would be half of the answer.
+        where = locate(outcome.calls.get(name, []), wanted.calls) if exercise.kind != FIND else None
+        worst = worst_of(outcome.figures[name], wanted.figures, name in outcome.whole)
+        first = where or (worst and Located("", 0, worst_name(outcome.figures[name], wanted.figures), worst))
+        kind = kind_of(first.difference if first else None, outcome.figures[name], wanted.figures)
+        says = [located(first, wanted)] if first else []
+        if kind == "nan":
+            says += ["nan, not a number, comes of inf - inf, of 0 · inf, or of a softmax over nothing but -inf."]
+        ended = self.ended(outcome)
+        if ended:
+            says += [f"Then it ended: {ended[1][0]}"] if name not in outcome.whole else []
+        looks_like: tuple[tuple[str, str], ...] = ()
+        if exercise.kind != FIND and name in outcome.whole:
+            whole = {stage: outcome.figures[stage] for stage in outcome.figures if stage in outcome.whole}
+            looks_like = self.look_up(whole, name, outcome.calls[name] if kind == "nan" else [])
+            if not looks_like and nearly(whole, self.right_figures):
+                says += ["All is right to about seven digits: somewhere float64 becomes float32 on its way."]
+            elif not looks_like and kind in ("wrong", "nan"):
+                says += [NO_SINGLE_MISTAKE]
+        return Verdict(kind, tuple(says), stages, first or None, looks_like, printed)
+
+    def look_up(self, attempt: dict[str, Figures], wrong: str, calls: list[Call]) -> tuple[tuple[str, str], ...]:
+        """Return names and sentences of the mistakes that an attempt looks like. One nan is like another: where all is
+        nan, `calls` says where the first of them came from, and that has to be the same place.
+        """
+        known = self.diagnosis()
+        found = known.look_up(attempt, wrong)
+        if calls:
+            found = [mistake for mistake in found if locate(calls, known.calls(mistake, wrong)) is None]
+        return tuple((mistake.name, mistake.says) for mistake in found)
+
+
+def worst_of(got: Figures, wanted: Figures, whole: bool) -> Difference | None:
+    """Return the first difference of a stage. What is missing counts only if the stage came to its end."""
+    for name in wanted:
+        if name in got:
+            if difference := compare(got[name], wanted[name]):
+                return difference
+        elif whole:
+            return Difference(float("inf"), (), "nothing", name)
+    return None
+
+
+def worst_name(got: Figures, wanted: Figures) -> str:
+    return next((name for name in wanted if name not in got or compare(got[name], wanted[name])), "")
+
+
+def kind_of(difference: Difference | None, got: Figures, wanted: Figures) -> str:
+    if difference is None or not isinstance(difference.wanted, str):
+        new_nan = any(is_nan(got[name]) and not is_nan(wanted[name]) for name in wanted if name in got)
+        return "nan" if new_nan and (difference is None or difference.got != difference.got) else "wrong"
+    if difference.wanted.startswith("shape"):
+        return "shape"
+    return "dtype" if "float" in difference.wanted or "int" in difference.wanted else "wrong"
+
+
+def located(found: Located, stage: Stage) -> str:
+    """Say which tensor is the first that differs, where it differs most, what stands there, and what should."""
+    difference = found.difference
+    calls = sum(call.function == found.function for call in stage.calls)
+    nth = f" (call {found.nth} of {calls})" if calls > 1 else ""
+    if not found.function:
+        what = found.name
+    elif found.name == RESULT:
+        what = f"what {found.function} returns{nth}"
+    else:
+        what = f"{found.name} in {found.function}{nth}"
+    if not isinstance(difference.got, float | int) or not isinstance(difference.wanted, float | int):
+        return f"The first that differs is {what}: {difference.got}, wanted is {difference.wanted}."
+    where = "at [" + ", ".join(map(str, difference.index)) + "] " if difference.index else ""
+    numbers = f"it is {difference.got:.10g}, wanted is {difference.wanted:.10g}"
+    off = f" (off by {100 * difference.by:.2g} % of the largest number)" if difference.by < 10 else ""
+    return f"The first that differs is {what}: {where}{numbers}{off}."
+
+
+def raised(error: dict[str, Any], stage: str) -> str:
+    """Say what an exception was, and which of the learner's lines it came from, or what was computed then."""
+    unknown = f"while this was computed: {stage}: " if stage else ""
+    where = f"line {error['line']}, `{error['text']}`: " if error["line"] else unknown
+    message = f": {error['message']}" if error["message"] else ""
+    return f"{where}{error['type']}{message}".rstrip(".") + "."

@@ -1,0 +1,140 @@
+"""The checker's side of an attempt's process: start it, wait for what it computes, and end it where it does not end."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ...system import interrupts
+from ...system.errors import RunError
+from .tensors import Figures, from_json
+from .tracing import Call, calls_from_json
+
+HARNESS = Path(__file__).resolve().parents[3]
+START = f"""
+import sys
+sys.path.insert(0, {str(HARNESS)!r})
+from microgpt_harness.tools.exercises.attempt_process import main
+main()
+"""
+PREPARING = 300.0  # seconds until the framework is there: loading it from a slow disk takes long, and no attempt's time
+PATIENCE = 6  # times the limit, on a clock on the wall: others may be using the processor, too
+SAID = 2_000  # characters of what an attempt prints that are shown
+
+
+@dataclass
+class Outcome:
+    """What came out of an attempt. `figures` and `calls` are by stage; a stage that was begun may not be whole."""
+
+    figures: dict[str, Figures] = field(default_factory=dict)
+    calls: dict[str, list[Call]] = field(default_factory=dict)
+    whole: set[str] = field(default_factory=set)
+    raised: dict[str, Any] | None = None
+    nothing: str = ""  # the function that returned nothing, where something is wanted
+    complaint: str = ""
+    done: bool = False
+    too_long: float = 0.0  # seconds after which it was ended
+    exit_code: int | None = None
+    said: str = ""
+
+
+class Running:
+    """An attempt that computes, from its start until `wait` has returned. It is ended with the block at the latest."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        self.job, self.time_limit = job, job["time_limit"]
+        self.ending = contextlib.ExitStack()
+
+    def __enter__(self) -> "Running":
+        try:
+            self.folder = Path(self.ending.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
+            self.results = self.folder / "results"
+            self.results.touch()
+            self.output = self.ending.enter_context((self.folder / "output").open("w+b"))
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", START],
+                stdin=subprocess.PIPE,
+                stdout=self.output,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+            )
+            self.ending.enter_context(interrupts.on_leaving(self.process.kill))
+            self.ending.callback(self.end)
+            assert self.process.stdin
+            self.process.stdin.write(json.dumps(self.job | {"results": str(self.results)}).encode() + b"\n")
+            self.process.stdin.close()
+        except OSError as error:
+            self.ending.close()
+            raise RunError(f"the attempt cannot be run: {error.strerror or error}") from None
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.ending.close()
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+    def wait(self, outcome: Outcome) -> None:
+        """Put into `outcome` what the attempt computes, as it comes.
+
+        The process ends itself when it has computed for `time_limit` seconds at a stretch. One that cannot, because it
+        sleeps or never comes back to Python, is ended after a longer time.
+        """
+        ready = False
+        since = time.monotonic()
+        for entry in self.entries():
+            if entry is None:
+                allowed = PATIENCE * self.time_limit if ready else PREPARING
+                if time.monotonic() - since > allowed:
+                    outcome.too_long = allowed
+                    break
+                continue
+            since, ready = time.monotonic(), True
+            take(outcome, entry)
+        self.end()
+        outcome.exit_code = self.process.returncode
+        outcome.said = self.said()
+
+    def entries(self) -> Iterator[dict[str, Any] | None]:
+        """Yield what the process has written, entry by entry, and None while there is nothing new."""
+        with self.results.open(encoding="utf-8") as results:
+            begun = ""
+            while True:
+                ended = self.process.poll() is not None
+                for line in results:
+                    begun += line
+                    if begun.endswith("\n"):
+                        yield json.loads(begun)
+                        begun = ""
+                if ended:
+                    return
+                yield None
+                time.sleep(0.01)
+
+    def said(self) -> str:
+        self.output.seek(0)
+        text = self.output.read(SAID + 1).decode("utf-8", errors="replace")
+        return text if len(text) <= SAID else text[:SAID] + "…"
+
+
+def take(outcome: Outcome, entry: dict[str, Any]) -> None:
+    if name := entry.get("stage"):
+        outcome.figures[name] = from_json(entry["figures"])
+        outcome.calls[name] = calls_from_json(entry["calls"])
+        if entry["whole"]:
+            outcome.whole.add(name)
+    outcome.raised = entry.get("raised", outcome.raised)
+    outcome.nothing = entry.get("nothing", outcome.nothing)
+    outcome.too_long = entry.get("too_long", outcome.too_long)
+    outcome.complaint = entry.get("complaint", outcome.complaint)
+    outcome.done = entry.get("done", outcome.done)

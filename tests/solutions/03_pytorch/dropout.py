@@ -1,0 +1,3 @@
+def dropout(x, rate, uniform, training):
+    """Set a random share of x to 0, and divide what is kept by 1 - rate (Srivastava et al. 2014)."""
+    return x.masked_fill(uniform < rate, 0) / (1 - rate) if training else x

@@ -1,0 +1,73 @@
+"""Exercises: a right answer passes however it is written, a known mistake is named, anything else is not.
+
+A few of each for every folder, and all for one: the rest takes longer, and every_exercise.py tries it.
+"""
+
+import exercising
+import pytest
+from every_exercise import EXPECTED, Case, of_answers
+from exercising import answers, broken, exercises, lesson_text, to_fill_in, verdict
+from lessons import FOLDERS, REFERENCE, each
+from microgpt_harness.tools.exercises.tensors import TOLERANCE
+
+FEW = 4
+
+
+def few_of_each() -> list:
+    """Return (folder, case): of every kind of answer a few, spread over the exercises, and all of the reference's."""
+    chosen = []
+    for folder in each(FOLDERS):
+        [name] = folder.values
+        of_kind: dict[str, list[Case]] = {}
+        for case in of_answers(name, seeds=1):
+            of_kind.setdefault(case.what, []).append(case)
+        for what, cases in of_kind.items():
+            every = 1 if name == REFERENCE else -(-len(cases) // FEW)
+            for number, case in enumerate(cases[::every]):
+                title = f"{name}-{case.exercise}-{case.called[0] if case.called else what}-{number}"
+                chosen.append(pytest.param(name, case, id=title.replace(" ", "-"), marks=folder.marks))
+    return chosen
+
+
+@pytest.mark.parametrize(("folder", "case"), few_of_each())
+def test_a_right_answer_passes_and_only_a_known_mistake_is_called_by_its_name(folder, case, tmp_path):
+    found = verdict(folder, case.exercise, case.text, tmp_path, case.seed)
+    assert found.kind in case.expected, found
+    assert tuple(name for name, _ in found.looks_like) == case.called, found
+
+
+@pytest.mark.parametrize("folder", each(FOLDERS))
+def test_the_lesson_s_own_body_passes(folder, tmp_path):
+    for exercise in to_fill_in(folder)[::5]:
+        assert verdict(folder, exercise.name, lesson_text(folder), tmp_path).right, exercise.name
+
+
+@pytest.mark.parametrize("folder", each(FOLDERS))
+def test_two_answers_are_written_for_a_third_of_the_exercises(folder):
+    if not answers(folder, "right"):
+        pytest.skip("nobody has written answers for this folder")
+    twice = {name for name in exercises(folder) if sum(a.exercise == name for a in answers(folder, "right")) >= 2}
+    assert 3 * len(twice) >= len(to_fill_in(folder))
+    assert len(answers(folder, "wrong")) >= 5
+
+
+@pytest.mark.parametrize("folder", each(FOLDERS))
+def test_no_two_mistakes_come_near_each_other(folder, record):
+    """At one point; distances.py tries as many as one likes."""
+    nearest = min(exercising.distances(folder, seed=1).values())
+    record("nearest two mistakes: the tolerance / their distance", folder, TOLERANCE / nearest, bound=1e-3)
+
+
+@pytest.mark.parametrize("folder", each(FOLDERS))
+def test_an_exercise_has_words_for_what_may_go_wrong(folder, tmp_path):
+    """What ends a process is tried in one of its own: test_exercise_program.py, every_exercise.py for all of them."""
+    for exercise in to_fill_in(folder)[:: 1 if folder == REFERENCE else 4]:
+        for what, text in broken(folder, exercise).items():
+            if what == "endless loop":
+                continue
+            found = verdict(folder, exercise.name, text, tmp_path)
+            where = f"{exercise.name}, {what}: {found.says}"
+            assert found.kind in EXPECTED[what] and found.says and not found.looks_like, where
+            assert all("\n" not in sentence and "Traceback" not in sentence for sentence in found.says), where
+            if what == "crash":
+                assert any("`undefined_name`: NameError" in sentence for sentence in found.says), where
