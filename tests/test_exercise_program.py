@@ -150,6 +150,25 @@ def test_an_attempt_that_ends_its_process_or_prints_ends_nothing_else(attempt):
     assert "\x1b" not in printed
 
 
+def test_what_an_attempt_leaves_behind_or_prints_without_end_holds_nobody_up(attempt):
+    child = """\
+    import subprocess, sys
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
+    print("x" * 10**6)
+"""
+    printed = attempt(child + RIGHT, code=0)
+    says(printed, "what your code printed:", "all is well")
+    assert len(printed) < 4000
+    says(attempt("    input()\n    return x\n"), "`input()`: EOFError")
+
+
+def test_a_file_from_an_editor_on_windows_is_read_as_any_other(exercise, tmp_path):
+    exercise("rmsnorm")
+    text = (tmp_path / "rmsnorm.py").read_text(encoding="utf-8").replace(HOLE, RIGHT).replace("\n", "\r\n")
+    (tmp_path / "rmsnorm.py").write_bytes(b"\xef\xbb\xbf" + text.encode("utf-8"))
+    says(exercise("rmsnorm").stdout, "all is well")
+
+
 def test_an_attempt_that_changes_the_checker_s_own_modules_is_checked_all_the_same(attempt):
     cheat = "    import microgpt_harness.tools.exercises.tensors as t, sys\n    t.compare = lambda *a: None\n"
     says(attempt(cheat + "    return x, Saved(y=x, scale=1)\n"), "logits not as in the lesson")

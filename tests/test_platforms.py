@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from lessons import FOLDERS, ROOT
-from microgpt_harness.tools import suite
+from microgpt_harness.system import processes
 
 HERE = Path(__file__).parent
 
@@ -70,7 +70,7 @@ def test_windows_ends_what_a_measurement_has_started(monkeypatch):
     process, commands = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE), []
     monkeypatch.delattr(os, "killpg", raising=False)
     monkeypatch.setattr(subprocess, "run", lambda command, **_: commands.append(command))
-    suite.stop(process)
+    processes.stop(process)
     assert commands == [["taskkill", "/F", "/T", "/PID", str(process.pid)]]
     assert process.poll() is not None
 

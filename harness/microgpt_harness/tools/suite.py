@@ -9,12 +9,10 @@ same folder, at worst in proportion to the arithmetic, n_embd² · batch size; w
 left out, and the reason kept in its place.
 """
 
-import contextlib
 import dataclasses
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from argparse import Namespace
@@ -28,6 +26,7 @@ from ..system import files, interrupts, paths
 from ..system.console import printable, say, shown
 from ..system.errors import RunError, UserError
 from ..system.paths import ROOT
+from ..system.processes import stop
 from . import bench
 
 WARMUP_STEPS = 2  # what `bench` takes before it measures where a step is long
@@ -156,18 +155,6 @@ def run_process(argv: list[str], folder: Path, timeout: float | None) -> tuple[i
 def stop_all(processes: list[subprocess.Popen[str]]) -> None:
     for process in processes:
         stop(process)
-
-
-def stop(process: subprocess.Popen[str]) -> None:
-    """End what is still running: uv does not end its Python when it is killed itself, so the whole group goes."""
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            if hasattr(os, "killpg"):
-                os.killpg(process.pid, signal.SIGKILL)
-            else:  # Windows knows no groups, but which process started which
-                subprocess.run(["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True)
-                process.kill()
-        process.wait()
 
 
 def last_line(errors: str) -> str:

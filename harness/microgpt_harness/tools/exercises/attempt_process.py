@@ -46,7 +46,7 @@ def run(job: dict[str, Any], results: IO[str]) -> None:
     tell(ready=True)
     watch.start(lambda: tell(too_long=watch.limit))
     try:
-        attempt = subjects.load(folder, file.read_text(encoding="utf-8"), file)
+        attempt = subjects.load(folder, file.read_text(encoding="utf-8-sig"), file)
         if job["extension"]:
             EXTENSIONS[job["extension"]].check(ExtensionAttempt(folder, attempt, point, job["seed"]))
         else:

@@ -91,7 +91,7 @@ class Attempts:
 def read(path: Path, exercise: Exercise | None = None) -> str:
     """Return the text of an attempt. UserError, in one line, where there is none."""
     try:
-        return files.read_regular(path, LIMIT).decode("utf-8")
+        return files.read_regular(path, LIMIT).decode("utf-8-sig")  # some editors begin a file with a mark of UTF-8
     except FileNotFoundError:
         anew = f"; `main.py exercise {shown_name(exercise)} --reset` writes it anew" if exercise else ""
         raise UserError(f"{shown(path)} is not there{anew}") from None

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any
 
 from ...system import interrupts
 from ...system.errors import RunError
+from ...system.processes import stop
 from .tensors import Figures, from_json
 from .tracing import Call, calls_from_json
 
@@ -27,7 +29,7 @@ main()
 """
 PREPARING = 300.0  # seconds until the framework is there: loading it from a slow disk takes long, and no attempt's time
 PATIENCE = 6  # times the limit, on a clock on the wall: others may be using the processor, too
-SAID = 2_000  # characters of what an attempt prints that are shown
+SAID = 2_000  # bytes of what an attempt prints that are shown
 
 
 @dataclass
@@ -52,22 +54,25 @@ class Running:
     def __init__(self, job: dict[str, Any]) -> None:
         self.job, self.time_limit = job, job["time_limit"]
         self.ending = contextlib.ExitStack()
+        self.said = bytearray()
 
     def __enter__(self) -> "Running":
         try:
             self.folder = Path(self.ending.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
             self.results = self.folder / "results"
             self.results.touch()
-            self.output = self.ending.enter_context((self.folder / "output").open("w+b"))
             self.process = subprocess.Popen(
                 [sys.executable, "-c", START],
                 stdin=subprocess.PIPE,
-                stdout=self.output,
+                stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,  # so that it can be ended with all that it has started
                 env=os.environ | {"PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1"},
             )
-            self.ending.enter_context(interrupts.on_leaving(self.process.kill))
-            self.ending.callback(self.end)
+            self.ending.enter_context(interrupts.on_leaving(lambda: stop(self.process)))
+            self.ending.callback(stop, self.process)
+            self.listening = threading.Thread(target=self.listen, daemon=True)
+            self.listening.start()
             assert self.process.stdin
             self.process.stdin.write(json.dumps(self.job | {"results": str(self.results)}).encode() + b"\n")
             self.process.stdin.close()
@@ -79,10 +84,11 @@ class Running:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.ending.close()
 
-    def end(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
+    def listen(self) -> None:
+        """Take what the attempt prints, and keep the beginning."""
+        assert self.process.stdout
+        while part := os.read(self.process.stdout.fileno(), 65_536):
+            self.said += part[: SAID + 1 - len(self.said)]
 
     def wait(self, outcome: Outcome) -> None:
         """Put into `outcome` what the attempt computes, as it comes.
@@ -101,9 +107,11 @@ class Running:
                 continue
             since, ready = time.monotonic(), True
             take(outcome, entry)
-        self.end()
+        stop(self.process)
+        self.listening.join(timeout=1)
         outcome.exit_code = self.process.returncode
-        outcome.said = self.said()
+        text = bytes(self.said).decode("utf-8", errors="replace")
+        outcome.said = text if len(self.said) <= SAID else text + "…"
 
     def entries(self) -> Iterator[dict[str, Any] | None]:
         """Yield what the process has written, entry by entry, and None while there is nothing new."""
@@ -120,11 +128,6 @@ class Running:
                     return
                 yield None
                 time.sleep(0.01)
-
-    def said(self) -> str:
-        self.output.seek(0)
-        text = self.output.read(SAID + 1).decode("utf-8", errors="replace")
-        return text if len(text) <= SAID else text[:SAID] + "…"
 
 
 def take(outcome: Outcome, entry: dict[str, Any]) -> None:
