@@ -24,14 +24,14 @@ def exp(x):
     return mx.power(math.e, x) if x.dtype == mx.float64 else mx.exp(x)
 
 
-def softmax(x, axis):
+def softmax(x, axis=None, precise=False):
     if x.dtype != mx.float64:
-        return mx.softmax(x, axis=axis)
+        return mx.softmax(x, axis=axis, precise=precise)
     exps = mx.power(math.e, x - x.max(axis=axis, keepdims=True))
     return exps / exps.sum(axis=axis, keepdims=True)
 
 
-def logsumexp(x, axis, keepdims):
+def logsumexp(x, axis=None, keepdims=False):
     if x.dtype != mx.float64:
         return mx.logsumexp(x, axis=axis, keepdims=keepdims)
     largest = x.max(axis=axis, keepdims=True)

@@ -47,7 +47,7 @@ def verdict(folder: str, name: str, text: str, place: Path, seed: int = 1) -> Ve
     if found := at.read(exercise, text):
         return found
     results = io.StringIO()
-    attempt_process.run(at.job(exercise, file), results)
+    attempt_process.run(at.job(exercise, file, text), results)
     outcome = running.Outcome()
     for line in results.getvalue().splitlines():
         running.take(outcome, json.loads(line))
@@ -113,7 +113,9 @@ def distances(folder: str, seed: int) -> dict[tuple[str, str], float]:
     It is the distance of their figures in the stage that tells them apart best, or a part of it where that is large.
     """
     at = Checker(offered(folder), seed, time_limit=10)
+    at.subject = checker(folder, 1).lesson()
     known = at.diagnosis()
+    known.loaded = checker(folder, 1).diagnosis().loaded  # what has been compiled once is the same at any point
     apart = dict.fromkeys(combinations(["the lesson", *(mistake.name for mistake in known.known)], 2), 0.0)
     for stage in STAGES:
         right = at.right_figures(stage)

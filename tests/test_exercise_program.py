@@ -271,7 +271,7 @@ def test_the_solution_is_a_diff_to_the_lesson_s_own_body(exercise):
     ("arguments", "words"),
     [
         (("rmsnrom",), "Did you mean rmsnorm?"),
-        (("zzz",), "There are "),
+        (("zzz",), "`main.py exercise` lists them"),
         (("mistake", 999), "mistakes are numbered from 1 to"),
         (("mistake", 0), "it must be"),
         (("rmsnorm", 3), "a number belongs to `mistake` only"),

@@ -153,7 +153,7 @@ def exercise_parser(folder: Folder) -> Parser:
     what.add_argument(
         "--check", type=Path, nargs="+", metavar="FILE", help="check files (or folders of them) handed in"
     )
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="where --check writes its table (default: exercises/)")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="where --check writes (default: exercises/NAME.csv)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON, for programs")
     parser.add_argument(
         "--seed",

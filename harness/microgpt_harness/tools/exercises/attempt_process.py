@@ -26,8 +26,11 @@ from .tracing import calls_to_json
 
 def main() -> None:
     job = json.loads(sys.stdin.readline())
+    sys.path.insert(1, str(Path(job["file"]).parent))  # for a module beside the attempt
     with Path(job["results"]).open("a", encoding="utf-8") as results:
         run(job, results)
+    sys.stdout.flush()
+    os._exit(0)  # whatever threads an attempt has left
 
 
 def run(job: dict[str, Any], results: IO[str]) -> None:
@@ -50,7 +53,7 @@ def run(job: dict[str, Any], results: IO[str]) -> None:
         if job["extension"]:
             EXTENSIONS[job["extension"]].check(ExtensionAttempt(folder, attempt, point, job["seed"]))
         else:
-            compute(attempt, point, tell)
+            compute(attempt, point, job["stages"], tell)
             check_own(folder, job["exercise"], attempt, point, tell)
         tell(done=True)
     except Wrong as wrong:
@@ -91,8 +94,8 @@ class Watch:
         self.stopped.set()
 
 
-def compute(attempt: Subject, point: Point, tell: Any) -> None:
-    for name in figures.STAGES:
+def compute(attempt: Subject, point: Point, stages: list[str], tell: Any) -> None:
+    for name in stages:
         stage = Stage()
         try:
             figures.compute(attempt, point, name, calls=True, stage=stage)

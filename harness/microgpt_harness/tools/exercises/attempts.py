@@ -23,6 +23,11 @@ class Attempts:
         self.folder = folder
         self.place = (place or folder.path / "exercises").absolute()
 
+    def command(self, exercise: Exercise) -> str:
+        """Return what one types to check an attempt that is kept here."""
+        elsewhere = "" if self.place == self.folder.path / "exercises" else f" --dir {shown(self.place)}"
+        return f"main.py exercise {shown_name(exercise)}{elsewhere}"
+
     def file(self, exercise: Exercise) -> Path:
         return self.place / f"{exercise.name}.py"
 
@@ -84,7 +89,8 @@ class Attempts:
         """Return which of so many hints comes next, counted from 0, and note that it has been given."""
         given = self.progress().get(exercise.name, {}).get("hints", 0)
         number = given if isinstance(given, int) and 0 <= given <= count else 0
-        self.note(exercise, hints=min(number + 1, count))
+        with contextlib.suppress(UserError):  # where nothing can be written, it is the same hint again
+            self.note(exercise, hints=min(number + 1, count))
         return number
 
 

@@ -115,8 +115,8 @@ def choose(exercises: dict[str, Exercise], name: str) -> Exercise:
         raise UserError(f"there is no {shortened(name)}: mistakes are numbered from 1 to {count}")
     named = [exercise.name for exercise in exercises.values() if exercise.kind != FIND]
     nearest = difflib.get_close_matches(wanted, [*named, "mistake"], n=1)
-    hint = f"Did you mean {nearest[0]}?" if nearest else f"There are {', '.join(named)}, and mistake 1, 2, …."
-    raise UserError(f"there is no exercise {shortened(name)}. {hint} `main.py exercise` lists them")
+    hint = f"Did you mean {nearest[0]}? " if nearest else ""
+    raise UserError(f"there is no exercise {shortened(name)}. {hint}`main.py exercise` lists them")
 
 
 def handed_out(folder: Path, exercise: Exercise, file: Path) -> str:

@@ -3,6 +3,7 @@ mistake these look like.
 """
 
 import contextlib
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from ...contract import Folder
 from . import figures, points, source, subjects
 from .catalogue import EXTEND, FIND, MARK, Exercise
 from .diagnosis import Diagnosis, nearly
-from .figures import STAGES, Stage, Subject
+from .figures import ADDS, STAGES, STEPS, Stage, Subject
 from .points import Point
 from .running import Outcome, Running
 from .tensors import Difference, Figures, compare, is_nan
@@ -89,20 +90,21 @@ class Checker:
         verdict = self.read(exercise, text)
         if verdict is None:
             outcome = Outcome()
-            with Running(self.job(exercise, file)) as running:
+            job = self.job(exercise, file, text)
+            with Running(job) as running:
                 waiting = threading.Thread(target=running.wait, args=(outcome,))
                 waiting.start()
                 if exercise.kind != EXTEND:
                     with preparing():
                         self.lesson()
-                    self.compute_until_wrong(outcome, progress)
+                    self.compute_until_wrong(job["stages"], outcome, progress)
                 waiting.join()
             verdict = replace(self.judge(exercise, outcome), seed=self.seed)
         return replace(verdict, seconds=time.monotonic() - began)
 
-    def compute_until_wrong(self, outcome: Outcome, progress: Callable[[str], None]) -> None:
+    def compute_until_wrong(self, stages: list[str], outcome: Outcome, progress: Callable[[str], None]) -> None:
         """Compute the lesson's stages while the attempt computes its own, as far as they are needed."""
-        for name in STAGES:
+        for name in stages:
             progress(name)
             wanted = self.right_figures(name)
             if name in outcome.whole and worst_of(outcome.figures[name], wanted, whole=True):
@@ -111,8 +113,10 @@ class Checker:
     def read(self, exercise: Exercise, text: str) -> Verdict | None:
         """Return what is wrong with an attempt's text, if that is to be seen without running it."""
         lesson = subjects.lesson_text(self.folder.path)
+        if not text.strip():
+            return Verdict("empty", ("The file is empty: --reset writes it anew.",))
         if unreadable := source.why_unreadable(text):
-            return Verdict("syntax", (f"Python cannot read this: {unreadable}.",))
+            return Verdict("syntax", (f"Python cannot read this: {unreadable.rstrip('.?')}.",))
         if line := source.line_of_mark(text, MARK):
             says = f"Nothing is written there yet: replace line {line}, `{MARK}`, by your own code."
             return Verdict("not-begun", (says,))
@@ -126,8 +130,9 @@ class Checker:
             return Verdict("no-return", (f"{silent[0]} returns nothing: is a `return` missing at its end?",))
         return None
 
-    def job(self, exercise: Exercise, file: Path) -> dict[str, Any]:
+    def job(self, exercise: Exercise, file: Path, text: str) -> dict[str, Any]:
         return {
+            "stages": self.stages_for(text),
             "folder": str(self.folder.path),
             "file": str(file),
             "seed": self.seed,
@@ -135,6 +140,13 @@ class Checker:
             "exercise": exercise.name,
             "extension": exercise.name if exercise.kind == EXTEND else "",
         }
+
+    def stages_for(self, text: str) -> list[str]:
+        """Return the stages that can be wrong in an attempt with this text."""
+        changed = source.changed_names(subjects.lesson_text(self.folder.path), text)
+        model_only = changed <= source.reaches(text, "loss_fn")
+        skipped = {name for name, function in (ADDS | STEPS).items() if not changed & source.uses(text, function)}
+        return [name for name in STAGES if name not in skipped or (name in STEPS and not model_only)]
 
     def judge(self, exercise: Exercise, outcome: Outcome) -> Verdict:
         """Return what is to be said of what an attempt computed: of the first stage that is not as it should be."""
@@ -167,12 +179,12 @@ class Checker:
             return "raised", (raised(outcome.raised, begun),)
         if outcome.too_long:
             limit = (
-                f"After {outcome.too_long:g} seconds it was still computing, and was ended: does a loop never end? "
+                f"After {outcome.too_long:g} seconds it had not come to an end, and was ended: does a loop never end? "
                 "If not, --time-limit gives it more."
             )
             return "time", (limit,)
         if not outcome.done and not outcome.complaint:
-            return "died", (f"Its process ended by itself, with exit code {outcome.exit_code}.",)
+            return "died", (f"Its process ended by itself, {how(outcome.exit_code)}.",)
         return None
 
     def wrong(
@@ -250,8 +262,19 @@ def located(found: Located, stage: Stage) -> str:
         return f"The first that differs is {what}: {difference.got}, wanted is {difference.wanted}."
     where = "at [" + ", ".join(map(str, difference.index)) + "] " if difference.index else ""
     numbers = f"it is {difference.got:.10g}, wanted is {difference.wanted:.10g}"
-    off = f" (off by {100 * difference.by:.2g} % of the largest number)" if difference.by < 10 else ""
+    off = f" (off by {percent(difference.by)} % of the largest number)" if difference.by < 10 else ""
     return f"The first that differs is {what}: {where}{numbers}{off}."
+
+
+def how(exit_code: int | None) -> str:
+    with contextlib.suppress(ValueError):
+        if exit_code is not None and exit_code < 0:
+            return f"by the signal {signal.Signals(-exit_code).name}"
+    return f"with exit code {exit_code}"
+
+
+def percent(part: float) -> str:
+    return f"{100 * part:.2g}" if part < 0.095 else f"{100 * part:.0f}"
 
 
 def raised(error: dict[str, Any], stage: str) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 from ...contract import Folder
 from ...program.engines import preparing
 from ...run.progress import can_write_over, waiting_for
+from ...system import interrupts
 from ...system.console import printable, say, shown
 from ...system.errors import UserError
 from .. import mistakes
@@ -29,6 +30,7 @@ from .checking import Checker, Verdict
 WIDTH = 100
 LOOK_AGAIN = 0.2  # seconds between two looks at a file that is watched
 SEEDS = 10**6
+PRINTED = 20  # lines of what an attempt prints
 
 
 def command(folder: Folder, args: Namespace) -> int:
@@ -47,7 +49,9 @@ def command(folder: Folder, args: Namespace) -> int:
     if args.hint:
         return show_hint(folder, exercise, kept)
     if not kept.begun(exercise) and not kept.file(exercise).exists():
-        return begin(exercise, kept)
+        begin(exercise, kept)
+        if not args.watch:
+            return 0
     return watch(folder, exercise, kept, args) if args.watch else check(folder, exercise, kept, args)
 
 
@@ -112,7 +116,7 @@ def print_line(exercise: Exercise, done: bool, entry: dict[str, Any]) -> None:
 
 
 # One exercise
-def begin(exercise: Exercise, kept: Attempts) -> int:
+def begin(exercise: Exercise, kept: Attempts) -> None:
     path = kept.write(exercise)
     print_wrapped(f"{shown(path)} is yours to work on. {exercise.task}")
     what = {
@@ -121,9 +125,7 @@ def begin(exercise: Exercise, kept: Attempts) -> int:
         EXTEND: "It is the lesson with something to fill in: look for `# %% Extension`.",
     }
     print(what[exercise.kind])
-    name = shown_name(exercise)
-    print(f"Check it: main.py exercise {name} (--watch: whenever you save; --hint, --solution, --reset)")
-    return 0
+    print(f"Check it: {kept.command(exercise)} (--watch: whenever you save; --hint, --solution, --reset)")
 
 
 def begin_anew(exercise: Exercise, kept: Attempts) -> int:
@@ -139,7 +141,7 @@ def show_hint(folder: Folder, exercise: Exercise, kept: Attempts) -> int:
     hints = exercise.hints if exercise.kind != FIND else hints_for_mistake(folder, exercise)
     number = kept.next_hint(exercise, len(hints))
     if number >= len(hints):
-        print(f"there are no more hints; main.py exercise {shown_name(exercise)} --solution shows what the lesson does")
+        print(f"there are no more hints; {kept.command(exercise)} --solution shows what the lesson does")
         return 0
     print_wrapped(f"hint {number + 1} of {len(hints)}: {hints[number]}")
     return 0
@@ -185,13 +187,17 @@ def check(folder: Folder, exercise: Exercise, kept: Attempts, args: Namespace) -
     path = kept.file(exercise)
     text = attempts.read(path, exercise)
     verdict = run_check(new_checker(folder, args), exercise, path, text, args.json)
-    with contextlib.suppress(UserError):  # the attempt lies where nothing can be written: it is checked all the same
-        kept.note_check(exercise, verdict.right)
+    note(kept, exercise, verdict)
     if args.json:
         print(json.dumps(as_json(folder, exercise, path, verdict), ensure_ascii=False, allow_nan=False))
     else:
-        show(folder, exercise, path, verdict)
+        show(folder, exercise, kept, verdict)
     return 0 if verdict.right else 1
+
+
+def note(kept: Attempts, exercise: Exercise, verdict: Verdict) -> None:
+    with contextlib.suppress(UserError):  # the attempt lies where nothing can be written: it is checked all the same
+        kept.note_check(exercise, verdict.right)
 
 
 def new_checker(folder: Folder, args: Namespace) -> Checker:
@@ -218,25 +224,35 @@ def watch(folder: Folder, exercise: Exercise, kept: Attempts, args: Namespace) -
     while True:
         before = attempts.read(path, exercise)
         verdict = run_check(checker, exercise, path, before, quiet=False)
-        kept.note_check(exercise, verdict.right)
+        note(kept, exercise, verdict)
         print(f"-- {time.strftime('%H:%M:%S')}")
-        show(folder, exercise, path, verdict)
+        show(folder, exercise, kept, verdict)
         if verdict.right:
             return 0
         print(f"waiting until {shown(path)} is saved; Ctrl-C ends this", flush=True)
-        while attempts.read(path, exercise) == before:
-            time.sleep(LOOK_AGAIN)
+        with interrupts.on_leaving(lambda: "your file is as you saved it"):
+            wait_for_another(path, before)
 
 
-def show(folder: Folder, exercise: Exercise, path: Path, verdict: Verdict) -> None:
+def wait_for_another(path: Path, before: str) -> None:
+    """Wait until a file has another text. Editors save it in ways in which it is gone or half written for a moment."""
+    while True:
+        time.sleep(LOOK_AGAIN)
+        with contextlib.suppress(UserError):
+            if attempts.read(path) != before:
+                return
+
+
+def show(folder: Folder, exercise: Exercise, kept: Attempts, verdict: Verdict) -> None:
     """Print what a check has found, for the learner."""
     name = shown_name(exercise)
     if verdict.printed.strip():
         print("what your code printed:")
-        print(textwrap.indent(printable(verdict.printed.rstrip(), keep="\n\t"), "  "))
+        lines = printable(verdict.printed.rstrip(), keep="\n\t").splitlines()
+        print(textwrap.indent("\n".join(lines[:PRINTED] + ["…"] * (len(lines) > PRINTED)), "  "))
     if verdict.right:
         print(f"{name}: all is well (checked at random weights, seed {verdict.seed}, in {verdict.seconds:.1f} s)")
-        for sentence in afterwards(folder, exercise):
+        for sentence in afterwards(folder, exercise, kept):
             print_wrapped(sentence)
         return
     seed = f" (seed {verdict.seed}, {verdict.seconds:.1f} s)" if verdict.seed is not None else ""
@@ -248,15 +264,15 @@ def show(folder: Folder, exercise: Exercise, path: Path, verdict: Verdict) -> No
         print_wrapped(sentence)
     for mistake, says in verdict.looks_like:
         print_wrapped(f"These numbers look like {mistake}: {says}")
-    print(f"next: main.py exercise {name} again, or with --hint")
+    print(f"next: {kept.command(exercise)} again, or with --hint")
 
 
-def afterwards(folder: Folder, exercise: Exercise) -> list[str]:
+def afterwards(folder: Folder, exercise: Exercise, kept: Attempts) -> list[str]:
     """Say of a mistake that has been found what it was, and why it often stays unnoticed. Say what may come next."""
     if exercise.mistake is None:
         compare = ["To hold it against the lesson: --solution."] if exercise.kind == FILL_IN else []
         after = following(folder, exercise)
-        return [*compare, *([f"The next one: main.py exercise {after}"] if after else [])]
+        return [*compare, *([f"The next one: {kept.command(after)}"] if after else [])]
     lines = planted_lines(subjects.lesson_text(folder.path), exercise.mistake)
     where = f"line{'s' if len(lines) > 1 else ''} {' and '.join(map(str, lines))}"
     return [
@@ -265,10 +281,10 @@ def afterwards(folder: Folder, exercise: Exercise) -> list[str]:
     ]
 
 
-def following(folder: Folder, exercise: Exercise) -> str:
-    """Return the name of the next exercise of the same kind, or an empty string."""
-    names = [other.name for other in catalogue.read(folder).values() if other.kind == exercise.kind]
-    return dict(pairwise(names)).get(exercise.name, "")
+def following(folder: Folder, exercise: Exercise) -> Exercise | None:
+    """Return the next exercise of the same kind, if there is one."""
+    same_kind = [other for other in catalogue.read(folder).values() if other.kind == exercise.kind]
+    return next((after for before, after in pairwise(same_kind) if before.name == exercise.name), None)
 
 
 def print_wrapped(text: str) -> None:
@@ -321,11 +337,12 @@ def check_files(folder: Folder, exercise: Exercise, args: Namespace) -> int:
     else:
         rows = [row(path, verdict) for path, verdict in verdicts]
         print_table(rows)
+        right = sum(verdict.right for _, verdict in verdicts)
+        print(f"{right} of {len(rows)} right, seed {checker.seed}")
         target = args.csv or Attempts(folder, args.dir).place / f"{exercise.name}.csv"
         if aside := attempts.keep_csv(target, as_csv(rows)):
             say(f"the {shown(target)} that was there is kept as {shown(aside)}")
-        right = sum(verdict.right for _, verdict in verdicts)
-        print(f"{right} of {len(rows)} right, seed {checker.seed}; table: {shown(target)}")
+        print(f"table: {shown(target)}")
     return 0 if all(verdict.right for _, verdict in verdicts) else 1
 
 

@@ -211,8 +211,13 @@ STAGES: dict[str, Callable[[Subject, Point, Stage, bool], None]] = {
     "samples": samples,
     "what the file prints by itself": run_alone,
 }
-# Where what is compiled runs as plain Python. Later it stays compiled: that is faster, and what learners run.
-LOOKED_INTO = ("logits", "loss")
+# The function that a stage adds to what those before it compute: if neither that nor what it uses itself is written
+# otherwise than in the lesson, the stage is right if those before it are.
+ADDS = {"samples": "generate", "what the file prints by itself": "main"}
+# These stages add all that is neither model nor loss, so they are right like that only if nothing else is changed.
+STEPS = {"a first step of Adam": "train_step", "two steps under way, clipped": "train_step"}
+# Where what is compiled runs as plain Python, so that each value can be seen. That is also faster than to compile anew.
+LOOKED_INTO = tuple(name for name in STAGES if name != "what the file prints by itself")
 # What catches the mistakes that can show first in a stage (see tools/mistakes.toml): no others need be computed for it.
 SHOWS_IN = {
     "tokens, documents, first weights": ("main",),

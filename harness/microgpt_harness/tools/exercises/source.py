@@ -128,6 +128,45 @@ def fill(text: str, holes: tuple[Hole, ...], bodies: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def changed_names(lesson: str, attempt: str) -> set[str]:
+    """Return the functions, classes and constants of a file that are written otherwise than in the lesson."""
+    wanted, here = definitions(ast.parse(lesson)), definitions(ast.parse(attempt))
+    return {name for name in wanted.keys() | here.keys() if wanted.get(name) != here.get(name)}
+
+
+def definitions(tree: ast.Module) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for node in tree.body:
+        if isinstance(node, Function):
+            found[node.name] = ast.dump(node)
+        elif isinstance(node, ast.Assign):
+            found |= {target.id: ast.dump(node) for target in node.targets if isinstance(target, ast.Name)}
+        elif not isinstance(node, ast.Expr):  # imports, and what runs by itself
+            found[ast.dump(node)] = ""
+    return found
+
+
+def uses(text: str, name: str) -> set[str]:
+    """Return the name of a function, class or constant, and all names that stand in it."""
+    found = {name}
+    for node in ast.parse(text).body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        named = [target.id for target in targets if isinstance(target, ast.Name)]
+        if name in named or (isinstance(node, Function) and node.name == name):
+            found |= {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+    return found
+
+
+def reaches(text: str, name: str) -> set[str]:
+    """Return all names that a function uses, directly or through others."""
+    found: set[str] = set()
+    new = {name}
+    while new:
+        found |= new
+        new = {used for each in new for used in uses(text, each)} - found
+    return found
+
+
 def parameters(function: ast.FunctionDef) -> tuple[list[str], list[str]]:
     """Return the names of a function's parameters in order: those that a call must give, and those that it may."""
     given = [arg.arg for arg in (*function.args.posonlyargs, *function.args.args)]
