@@ -15,7 +15,7 @@ from microgpt_harness.tools.exercises.extensions import EXTENSIONS, Wrong
 from microgpt_harness.tools.exercises.figures import Subject
 
 SOLUTIONS = ROOT / "tests" / "solutions"
-SEEDS = range(5)
+SEEDS = range(2)
 LONGEST_MESSAGE = 320  # about four lines of a terminal
 
 
