@@ -28,9 +28,9 @@ NO_SINGLE_MISTAKE = "This looks like no single known mistake: it is two at once,
 class Verdict:
     """What a check has found. `kind` is one word for machines, `says` sentences for the learner."""
 
-    kind: (
-        str  # right, not-begun, empty, syntax, signature, no-return, raised, time, died, nan, shape, dtype, wrong, own
-    )
+    # right, not-begun, empty, syntax, unreadable, signature, no-return, raised, time, died, nan, shape, dtype, wrong
+    # or own, which is what only its framework can get wrong
+    kind: str
     says: tuple[str, ...]
     stages: dict[str, float | None] = field(default_factory=dict)  # largest difference; None: not computed
     where: Located | None = None
@@ -145,8 +145,12 @@ class Checker:
         """Return the stages that can be wrong in an attempt with this text."""
         changed = source.changed_names(subjects.lesson_text(self.folder.path), text)
         model_only = changed <= source.reaches(text, "loss_fn")
-        skipped = {name for name, function in (ADDS | STEPS).items() if not changed & source.uses(text, function)}
-        return [name for name in STAGES if name not in skipped or (name in STEPS and not model_only)]
+        skipped = {name for name, function in STEPS.items() if model_only and not changed & source.uses(text, function)}
+        in_steps = source.reaches(text, "train_step")
+        for name, function in ADDS.items():
+            added = source.uses(text, function) | (source.reaches(text, function) - in_steps)
+            skipped |= set() if changed & added else {name}
+        return [name for name in STAGES if name not in skipped]
 
     def judge(self, exercise: Exercise, outcome: Outcome) -> Verdict:
         """Return what is to be said of what an attempt computed: of the first stage that is not as it should be."""

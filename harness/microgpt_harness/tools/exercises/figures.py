@@ -211,8 +211,8 @@ STAGES: dict[str, Callable[[Subject, Point, Stage, bool], None]] = {
     "samples": samples,
     "what the file prints by itself": run_alone,
 }
-# The function that a stage adds to what those before it compute: if neither that nor what it uses itself is written
-# otherwise than in the lesson, the stage is right if those before it are.
+# The function that a stage adds to what those before it compute: if neither that nor what it uses itself, or reaches
+# and no step does, is written otherwise than in the lesson, the stage is right if those before it are.
 ADDS = {"samples": "generate", "what the file prints by itself": "main"}
 # These stages add all that is neither model nor loss, so they are right like that only if nothing else is changed.
 STEPS = {"a first step of Adam": "train_step", "two steps under way, clipped": "train_step"}

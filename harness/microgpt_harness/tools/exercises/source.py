@@ -139,9 +139,9 @@ def definitions(tree: ast.Module) -> dict[str, str]:
     for node in tree.body:
         if isinstance(node, Function):
             found[node.name] = ast.dump(node)
-        elif isinstance(node, ast.Assign):
+        elif isinstance(node, ast.Assign) and all(isinstance(target, ast.Name) for target in node.targets):
             found |= {target.id: ast.dump(node) for target in node.targets if isinstance(target, ast.Name)}
-        elif not isinstance(node, ast.Expr):  # imports, and what runs by itself
+        elif not nothing(node):  # imports, and what runs by itself
             found[ast.dump(node)] = ""
     return found
 
