@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from lessons import ROOT, offered
@@ -351,6 +352,31 @@ def test_ctrl_c_ends_watching_and_the_attempt_s_process(exercise, tmp_path):
             assert process.poll() is None
         result = interrupted(process)
     assert "interrupted" in result.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="whose child a process is, is read from /proc")
+def test_ctrl_c_ends_the_process_that_waits_for_the_next_attempt(exercise, tmp_path):
+    exercise("rmsnorm")
+    with started(NUMPY, "exercise", "rmsnorm", "--dir", tmp_path, "--watch") as process:
+        wait_for(process, "waiting until")
+        while not (ready := children(process.pid)):
+            assert process.poll() is None
+        interrupted(process)
+    assert len(ready) == 1
+    assert read_stat(Path("/proc", ready[0], "stat"))[0] in ("", "Z")  # gone, or ended and not yet taken note of
+
+
+def children(pid: int) -> list[str]:
+    parents = {path.parent.name: read_stat(path)[1] for path in Path("/proc").glob("[0-9]*/stat")}
+    return [child for child, parent in parents.items() if parent == str(pid)]
+
+
+def read_stat(path: Path) -> list[str]:
+    """Return state and parent of a process, and what follows them; of one that has just ended, nothing."""
+    try:
+        return path.read_text().rpartition(") ")[2].split()
+    except OSError:
+        return ["", ""]
 
 
 def test_a_terminal_shows_what_is_waited_for(exercise, tmp_path):

@@ -1,7 +1,9 @@
 """The process in which an attempt runs, whatever it does: an endless loop, a crash, os._exit.
 
 It gets a job as a line of JSON on standard input, and writes what it computes, a line of JSON for each stage, into a
-file: its standard output is the attempt's own.
+file: its standard output is the attempt's own. A process that is started ahead of its attempt gets the rest of its job
+as a second line, when there is an attempt. Until then it loads the framework, and computes the lesson's own numbers
+once, so that a framework which compiles has compiled.
 """
 
 import json
@@ -26,14 +28,30 @@ from .tracing import calls_to_json
 
 def main() -> None:
     job = json.loads(sys.stdin.readline())
+    prepared = prepare(job)
+    if job["ahead"]:
+        for name in figures.STAGES:
+            figures.compute(*prepared, name, calls=True)
+        if not (rest := sys.stdin.readline()):
+            os._exit(0)  # the checker is gone
+        job |= json.loads(rest)
     sys.path.insert(1, str(Path(job["file"]).parent))  # for a module beside the attempt
     with Path(job["results"]).open("a", encoding="utf-8") as results:
-        run(job, results)
+        run(job, results, prepared)
     sys.stdout.flush()
     os._exit(0)  # whatever threads an attempt has left
 
 
-def run(job: dict[str, Any], results: IO[str]) -> None:
+def prepare(job: dict[str, Any]) -> tuple[Subject, Point]:
+    """Return the lesson and the point, when what a framework loads at its first use is there: no attempt's time."""
+    folder = Path(job["folder"])
+    lesson = subjects.load(folder, subjects.lesson_text(folder), folder / "microgpt.py")
+    point = points.draw(lesson.module, job["seed"])
+    lesson.state(point, points.config_of(lesson.module))
+    return lesson, point
+
+
+def run(job: dict[str, Any], results: IO[str], prepared: tuple[Subject, Point] | None = None) -> None:
     watch = Watch(job["time_limit"])
 
     def tell(**content: Any) -> None:
@@ -43,9 +61,7 @@ def run(job: dict[str, Any], results: IO[str]) -> None:
         watch.begin()
 
     folder, file = Path(job["folder"]), Path(job["file"])
-    lesson = subjects.load(folder, subjects.lesson_text(folder), folder / "microgpt.py")
-    point = points.draw(lesson.module, job["seed"])
-    lesson.state(point, points.config_of(lesson.module))  # what a framework loads at its first use is no attempt's time
+    _, point = prepared or prepare(job)
     tell(ready=True)
     watch.start(lambda: tell(too_long=watch.limit))
     try:
@@ -70,9 +86,10 @@ class Watch:
     """Ends the process when it has computed for `limit` seconds since it last told something.
 
     What counts is the processor's time, so that nothing is taken for an endless loop because others use the processor.
+    Without a limit somebody else watches, and ends it from outside: Python in a web page has no threads.
     """
 
-    def __init__(self, limit: float) -> None:
+    def __init__(self, limit: float | None) -> None:
         self.limit = limit
         self.writing = threading.Lock()
         self.stopped = threading.Event()
@@ -82,9 +99,13 @@ class Watch:
         self.since = time.process_time()
 
     def start(self, tell: Callable[[], None]) -> None:
+        limit = self.limit
+        if limit is None:
+            return
+
         def watch() -> None:
             while not self.stopped.wait(0.05):
-                if time.process_time() - self.since > self.limit:
+                if time.process_time() - self.since > limit:
                     tell()
                     os._exit(1)
 

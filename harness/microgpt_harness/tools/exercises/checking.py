@@ -6,7 +6,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ class Checker:
         self.stages: dict[str, Stage] = {}
         self.subject: Subject | None = None
         self.known: Diagnosis | None = None
+        self.ahead: Running | None = None  # a process that is ready for the next attempt
 
     # The lesson's own numbers
     def lesson(self) -> Subject:
@@ -91,8 +92,8 @@ class Checker:
         if verdict is None:
             outcome = Outcome()
             job = self.job(exercise, file, text)
-            with Running(job) as running:
-                waiting = threading.Thread(target=running.wait, args=(outcome,))
+            with self.process() as running:
+                waiting = threading.Thread(target=running.wait, args=(job, outcome))
                 waiting.start()
                 if exercise.kind != EXTEND:
                     with preparing():
@@ -102,13 +103,44 @@ class Checker:
             verdict = replace(self.judge(exercise, outcome), seed=self.seed)
         return replace(verdict, seconds=time.monotonic() - began)
 
+    def process(self) -> contextlib.AbstractContextManager[Running]:
+        """Return the process that was got ready, or a new one."""
+        if self.ahead is None:
+            return Running(self.start())
+        ready, self.ahead = self.ahead, None
+        return contextlib.closing(ready)
+
+    def get_ready(self) -> Iterator[None]:
+        """Do ahead, piece by piece, what the next check would be waited for: begin a process for the attempt, which
+        `close` ends, and compute the lesson's numbers and those of the known mistakes.
+        """
+        self.ahead = Running(self.start(), ahead=True)
+        self.ahead.__enter__()
+        for name in STAGES:
+            yield
+            self.right(name)
+        for mistake, name in self.diagnosis().likely():
+            yield
+            self.diagnosis().figures(mistake, name)
+
+    def close(self) -> None:
+        if self.ahead:
+            self.ahead.close()
+
+    def start(self) -> dict[str, Any]:
+        return {"folder": str(self.folder.path), "seed": self.seed}
+
     def compute_until_wrong(self, stages: list[str], outcome: Outcome, progress: Callable[[str], None]) -> None:
         """Compute the lesson's stages while the attempt computes its own, as far as they are needed."""
         for name in stages:
             progress(name)
-            wanted = self.right_figures(name)
-            if name in outcome.whole and worst_of(outcome.figures[name], wanted, whole=True):
+            if self.is_wrong(name, outcome):
                 return
+
+    def is_wrong(self, name: str, outcome: Outcome) -> bool:
+        """Compute a stage of the lesson. Return whether the attempt has come through it already, with other numbers."""
+        wanted = self.right_figures(name)
+        return name in outcome.whole and worst_of(outcome.figures[name], wanted, whole=True) is not None
 
     def read(self, exercise: Exercise, text: str) -> Verdict | None:
         """Return what is wrong with an attempt's text, if that is to be seen without running it."""
@@ -132,10 +164,9 @@ class Checker:
 
     def job(self, exercise: Exercise, file: Path, text: str) -> dict[str, Any]:
         return {
+            **self.start(),
             "stages": self.stages_for(text),
-            "folder": str(self.folder.path),
             "file": str(file),
-            "seed": self.seed,
             "time_limit": self.time_limit,
             "exercise": exercise.name,
             "extension": exercise.name if exercise.kind == EXTEND else "",

@@ -11,6 +11,7 @@ import random
 import textwrap
 import time
 from argparse import Namespace
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -220,24 +221,29 @@ def run_check(checker: Checker, exercise: Exercise, path: Path, text: str, quiet
 def watch(folder: Folder, exercise: Exercise, kept: Attempts, args: Namespace) -> int:
     """Check at every save, until all is well or somebody presses Ctrl-C."""
     path = kept.file(exercise)
-    checker = new_checker(folder, args)
-    while True:
-        before = attempts.read(path, exercise)
-        verdict = run_check(checker, exercise, path, before, quiet=False)
-        note(kept, exercise, verdict)
-        print(f"-- {time.strftime('%H:%M:%S')}")
-        show(folder, exercise, kept, verdict)
-        if verdict.right:
-            return 0
-        print(f"waiting until {shown(path)} is saved; Ctrl-C ends this", flush=True)
-        with interrupts.on_leaving(lambda: "your file is as you saved it"):
-            wait_for_another(path, before)
+    with contextlib.closing(new_checker(folder, args)) as checker:
+        while True:
+            before = attempts.read(path, exercise)
+            verdict = run_check(checker, exercise, path, before, quiet=False)
+            note(kept, exercise, verdict)
+            print(f"-- {time.strftime('%H:%M:%S')}")
+            show(folder, exercise, kept, verdict)
+            if verdict.right:
+                return 0
+            print(f"waiting until {shown(path)} is saved; Ctrl-C ends this", flush=True)
+            with interrupts.on_leaving(lambda: "your file is as you saved it"):
+                wait_for_another(path, before, checker.get_ready())
 
 
-def wait_for_another(path: Path, before: str) -> None:
-    """Wait until a file has another text. Editors save it in ways in which it is gone or half written for a moment."""
+def wait_for_another(path: Path, before: str, meanwhile: Iterator[None]) -> None:
+    """Wait until a file has another text. Editors save it in ways in which it is gone or half written for a moment.
+
+    Between two looks at it the next piece of `meanwhile` is done.
+    """
     while True:
-        time.sleep(LOOK_AGAIN)
+        began = time.monotonic()
+        next(meanwhile, None)
+        time.sleep(max(0.0, began + LOOK_AGAIN - time.monotonic()))
         with contextlib.suppress(UserError):
             if attempts.read(path) != before:
                 return

@@ -1,7 +1,7 @@
 """Which known mistake an attempt's figures look like: each is put into the lesson, and computed at the same point."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .. import mistakes
@@ -32,10 +32,20 @@ class Diagnosis:
         """
         names = list(attempt)
         begin = names.index(wrong)
-        found = [mistake for mistake in self.known if mistake.caught_by in SHOWS_IN[wrong]]
+        found = self.showing_in(wrong)
         for name in [*names[begin:], *names[:begin]]:
             found = [mistake for mistake in found if self.same(mistake, name, attempt[name])]
         return found
+
+    def showing_in(self, stage: str) -> list[Mistake]:
+        """Return the mistakes that can show in a stage and in none before it."""
+        return [mistake for mistake in self.known if mistake.caught_by in SHOWS_IN[stage]]
+
+    def likely(self) -> Iterator[tuple[Mistake, str]]:
+        """Yield what most attempts are compared with: each mistake in each stage where it can be the first to show."""
+        for stage in SHOWS_IN:
+            for mistake in self.showing_in(stage):
+                yield mistake, stage
 
     def same(self, mistake: Mistake, stage: str, attempt: Figures) -> bool:
         figures = self.figures(mistake, stage)

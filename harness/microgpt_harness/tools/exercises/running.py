@@ -49,10 +49,14 @@ class Outcome:
 
 
 class Running:
-    """An attempt that computes, from its start until `wait` has returned. It is ended with the block at the latest."""
+    """A process for one attempt, until `wait` has returned. It is ended with the block at the latest.
 
-    def __init__(self, job: dict[str, Any]) -> None:
-        self.job, self.time_limit = job, job["time_limit"]
+    `start` says what every attempt needs: folder and seed. With `ahead` the process gets itself ready for an attempt
+    that may come much later.
+    """
+
+    def __init__(self, start: dict[str, Any], ahead: bool = False) -> None:
+        self.start = start | {"ahead": ahead}
         self.ending = contextlib.ExitStack()
         self.said = bytearray()
 
@@ -73,16 +77,23 @@ class Running:
             self.ending.callback(stop, self.process)
             self.listening = threading.Thread(target=self.listen, daemon=True)
             self.listening.start()
-            assert self.process.stdin
-            self.process.stdin.write(json.dumps(self.job | {"results": str(self.results)}).encode() + b"\n")
-            self.process.stdin.close()
+            if self.start["ahead"]:
+                self.send(self.start)
         except OSError as error:
             self.ending.close()
             raise RunError(f"the attempt cannot be run: {error.strerror or error}") from None
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
         self.ending.close()
+
+    def send(self, content: dict[str, Any]) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps(content).encode() + b"\n")
+        self.process.stdin.flush()
 
     def listen(self) -> None:
         """Take what the attempt prints, and keep the beginning."""
@@ -90,17 +101,22 @@ class Running:
         while part := os.read(self.process.stdout.fileno(), 65_536):
             self.said += part[: SAID + 1 - len(self.said)]
 
-    def wait(self, outcome: Outcome) -> None:
-        """Put into `outcome` what the attempt computes, as it comes.
+    def wait(self, job: dict[str, Any], outcome: Outcome) -> None:
+        """Hand over the attempt, and put into `outcome` what it computes, as it comes.
 
         The process ends itself when it has computed for `time_limit` seconds at a stretch. One that cannot, because it
         sleeps or never comes back to Python, is ended after a longer time.
         """
+        job |= {"results": str(self.results)}
+        with contextlib.suppress(BrokenPipeError):  # it has ended already, and its exit code says how
+            self.send(job if self.start["ahead"] else self.start | job)
+            assert self.process.stdin
+            self.process.stdin.close()
         ready = False
         since = time.monotonic()
         for entry in self.entries():
             if entry is None:
-                allowed = PATIENCE * self.time_limit if ready else PREPARING
+                allowed = PATIENCE * job["time_limit"] if ready else PREPARING
                 if time.monotonic() - since > allowed:
                     outcome.too_long = allowed
                     break
@@ -110,8 +126,7 @@ class Running:
         stop(self.process)
         self.listening.join(timeout=1)
         outcome.exit_code = self.process.returncode
-        text = bytes(self.said).decode("utf-8", errors="replace")
-        outcome.said = text if len(self.said) <= SAID else text + "…"
+        outcome.said = beginning(bytes(self.said))
 
     def entries(self) -> Iterator[dict[str, Any] | None]:
         """Yield what the process has written, entry by entry, and None while there is nothing new."""
@@ -128,6 +143,12 @@ class Running:
                     return
                 yield None
                 time.sleep(0.01)
+
+
+def beginning(said: bytes) -> str:
+    """Return what is shown of what an attempt has printed: `said` need not hold more than a byte above that."""
+    text = said.decode("utf-8", errors="replace")
+    return text if len(said) <= SAID else text + "…"
 
 
 def take(outcome: Outcome, entry: dict[str, Any]) -> None:
