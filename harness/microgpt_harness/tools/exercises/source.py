@@ -7,6 +7,7 @@ import ast
 import re
 import textwrap
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ...system.errors import UserError
 
@@ -148,12 +149,20 @@ def definitions(tree: ast.Module) -> dict[str, str]:
 
 def uses(text: str, name: str) -> set[str]:
     """Return the name of a function, class or constant, and all names that stand in it."""
-    found = {name}
+    return {name} | names_in(text).get(name, set())
+
+
+@lru_cache(maxsize=2)  # an attempt is asked about each of its names, and parsing takes its time
+def names_in(text: str) -> dict[str, set[str]]:
+    """Return for each function, class and constant of a file the names that stand in it."""
+    found: dict[str, set[str]] = {}
     for node in ast.parse(text).body:
         targets = node.targets if isinstance(node, ast.Assign) else []
-        named = [target.id for target in targets if isinstance(target, ast.Name)]
-        if name in named or (isinstance(node, Function) and node.name == name):
-            found |= {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+        defined = [target.id for target in targets if isinstance(target, ast.Name)]
+        if isinstance(node, Function):
+            defined.append(node.name)
+        for name in defined:
+            found.setdefault(name, set()).update(inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name))
     return found
 
 
