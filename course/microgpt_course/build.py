@@ -24,7 +24,8 @@ def build(root: Path = ROOT, out: Path = OUT) -> list[str]:
     made = material.collect(root)
     site = Site()
     fill(site, made)
-    site.asset(STAMP, "\n".join([key, *made.left_out]))
+    if not made.left_out or shutil.which("npm") is None:  # what npm could not do today is tried again the next time
+        site.asset(STAMP, "\n".join([key, *made.left_out]))
     site.write(out)
     return made.left_out
 
@@ -32,7 +33,12 @@ def build(root: Path = ROOT, out: Path = OUT) -> list[str]:
 def sources(root: Path) -> list[Path]:
     """Return all files that decide what the site is."""
     lessons = [path for pattern in ("*.py", "*.toml", "*.md") for path in root.glob(f"[0-9]*/{pattern}")]
-    shared = [root / "data" / "names.txt", *root.glob("harness/microgpt_harness/**/*.py"), *root.glob("*.md")]
+    shared = [
+        root / "data" / "names.txt",
+        *root.glob("harness/microgpt_harness/**/*.py"),
+        *root.glob("*.md"),
+        *root.glob("docs/*.md"),
+    ]
     course = [path for path in HERE.rglob("*") if path.is_file() and not ignored(path.relative_to(HERE))]
     return sorted({*lessons, *shared, *course})
 

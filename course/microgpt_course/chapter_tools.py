@@ -203,7 +203,7 @@ class Tools:
         if key in self.terms:
             return self.hold(button, inline=True)
         self.terms.add(key)
-        shows = f" {self.read(entry.name)}" if entry.name and self.row_of(entry.name) else ""
+        shows = f" In the code: {self.read(entry.name)}" if entry.name and self.row_of(entry.name) else ""
         meaning = MARKDOWN.renderInline(entry.meaning)
         tip = f'<span popover class="tip" id="{key}"><b>{escape(entry.word)}</b>{meaning}{shows}</span>'
         return self.hold(button + tip, inline=True)

@@ -22,7 +22,7 @@ from .material import Material
 from .site import HERE, WEB, Site
 
 FOLDER = HERE / "chapters"
-WORDS_A_MINUTE = 180  # of a text that is thought about
+WORDS_A_MINUTE = 200  # of a text that is thought about
 SECONDS_A_LINE = 2  # of code
 SECONDS_A_QUESTION = 45
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from microgpt_harness.system.errors import RunError, UserError
 
-from . import build
+from . import build, lessons
 
 
 def main() -> None:
@@ -57,11 +57,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def show(args: argparse.Namespace) -> int:
-    out = args.out.absolute()
+    out = lessons.where_called() / args.out
     say("building …")
     for line in build.build(out=out):
         say(f"left out: {line}")
-    say(f"the site is in {os.path.relpath(out)}: open index.html there, or copy it to any web server")
+    place = os.path.relpath(out, lessons.where_called())
+    say(f"the site is in {place}: open index.html there, or copy it to any web server")
     if not args.build_only:
         serve(out, args.port, not args.no_browser)
     return 0

@@ -121,7 +121,7 @@ def compare_functions(before: Lesson, here: Lesson) -> FunctionsCompared:
         same=[name for name in new if old.get(name) == new[name]],
         changed=[name for name in new if name in old and old[name] != new[name]],
         replaced=replaced,
-        new=[name for name in new if name not in old and name not in dict(map(reversed, replaced))],
+        new=[name for name in new if name not in old and name not in (other for _, other in replaced)],
         gone=[name for name in old if name not in new and name not in dict(replaced)],
     )
 

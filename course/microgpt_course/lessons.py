@@ -1,6 +1,7 @@
 """The lessons as data: their sections, the functions in them, and which of these belong side by side."""
 
 import ast
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -88,6 +89,15 @@ class Row:
     def names(self) -> list[str]:
         """Return what the folders call it, each name once: attention, CausalSelfAttention."""
         return list(dict.fromkeys(cell.name for cell in self.cells.values() if cell.name))
+
+
+def where_called() -> Path:
+    """Return the folder in which the command was called: by now `uv run --directory` has changed it.
+
+    Shells keep it in PWD. Where nothing does, as on Windows, it is taken to be the checkout, where all examples begin.
+    """
+    called = Path(os.environ.get("PWD", ""))
+    return called if called.is_absolute() and called.is_dir() else ROOT
 
 
 def read_all(root: Path = ROOT) -> list[Lesson]:

@@ -19,6 +19,7 @@ from .lessons import Lesson, Row
 from .site import HERE
 
 CACHE = HERE / ".cache"
+KEPT = 2  # recordings of earlier versions of a lesson
 REFERENCE = "02"  # the folder whose values pages show: float64, and a matrix at a time
 EXPLICIT = "01"  # the folder that Run and the exercises use, a number at a time
 
@@ -66,9 +67,9 @@ def cached(root: Path, folder: Path) -> tuple[record.Training, dict[tuple[str, i
     if file.exists():
         return pickle.loads(file.read_bytes())
     made = record_all(folder)
-    for old in CACHE.glob(f"recorded-{folder.name}-*.pickle"):
-        old.unlink(missing_ok=True)
     CACHE.mkdir(exist_ok=True)
+    for old in sorted(CACHE.glob(f"recorded-{folder.name}-*.pickle"), key=lambda path: path.stat().st_mtime)[:-KEPT]:
+        old.unlink(missing_ok=True)
     with files.replacing(file) as whole:  # another build may be reading
         pickle.dump(made, whole)
     return made

@@ -35,7 +35,7 @@ from nbformat.v4 import new_markdown_cell
 
 from . import lessons, notes
 from .folder_data import own_settings
-from .lessons import HEAD, ROOT, Cell, Lesson
+from .lessons import HEAD, ROOT, Cell, Lesson, where_called
 from .material import EXPLICIT
 from .notes import Note, Notes, SectionNote
 from .recording.program import load
@@ -92,15 +92,6 @@ def write(folder: Path, root: Path = ROOT) -> Iterator[Path]:
         raise RunError("; ".join(failed))
 
 
-def where_called() -> Path:
-    """Return the folder in which the command was called: by now `uv run --directory` has changed it.
-
-    Shells keep it in PWD. Where nothing does, as on Windows, it is taken to be the checkout, where all examples begin.
-    """
-    called = Path(os.environ.get("PWD", ""))
-    return called if called.is_absolute() and called.is_dir() else ROOT
-
-
 def executed(lesson: Lesson, found: list[Lesson], said: Notes) -> NotebookNode:
     """Return one of the lessons as a notebook that has run. RunError if it cannot be run."""
     plain = next(other for other in found if other.number == EXPLICIT)
@@ -150,8 +141,8 @@ def about_lesson(lesson: Lesson) -> str:
 def about_section(lesson: Lesson, section: str, said: Said) -> str:
     """Return Markdown: what the section is for, and a paragraph for each function, method and class in it."""
     parts = [f"## {section}"]
-    if note := said.notes.section(section):
-        parts.append(said.filled(note.purpose, note))
+    if about_all := said.notes.section(section):
+        parts.append(said.filled(about_all.purpose, about_all))
     for cell in lesson.cells:
         names = names_of(cell, said) if cell.section == section else []
         for name in names:

@@ -18,6 +18,7 @@ from microgpt_course import lessons, notebooks, notes
 from microgpt_course.lessons import ROOT, SECTIONS, Lesson
 from microgpt_course.notes import Notes
 from microgpt_course.site import HERE
+from microgpt_harness.system import processes
 from microgpt_harness.system.errors import RunError, UserError
 from nbformat import NotebookNode
 
@@ -276,7 +277,8 @@ def test_ctrl_c_ends_it_and_leaves_nothing_behind(with_lesson: Callable[..., Pat
     home.mkdir()
     temporary.mkdir()
     code = (
-        "import sys; from pathlib import Path; from microgpt_course import notebooks\n"
+        "import signal, sys; from pathlib import Path; from microgpt_course import notebooks\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored where the tests run in the background
         "list(notebooks.write(Path(sys.argv[1]), Path(sys.argv[2])))"
     )
     cache = subprocess.run(["uv", "cache", "dir"], check=True, capture_output=True, encoding="utf-8").stdout.strip()
@@ -285,11 +287,17 @@ def test_ctrl_c_ends_it_and_leaves_nothing_behind(with_lesson: Callable[..., Pat
     process = subprocess.Popen(
         command, env={**os.environ, **places}, stderr=subprocess.PIPE, encoding="utf-8", start_new_session=True
     )
-    wait_until(lambda: started.exists() and started.read_text().endswith("."), "the notebook does not begin to run")
-    kernel = int(started.read_text().rstrip("."))
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.communicate(timeout=120)[1].rstrip().endswith("KeyboardInterrupt")
-    wait_until(lambda: not alive(kernel), "the kernel goes on")
+    kernel = 0
+    try:
+        wait_until(lambda: started.exists() and started.read_text().endswith("."), "the notebook does not begin to run")
+        kernel = int(started.read_text().rstrip("."))
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.communicate(timeout=120)[1].rstrip().endswith("KeyboardInterrupt")
+        wait_until(lambda: not alive(kernel), "the kernel goes on")
+    finally:
+        processes.stop(process)
+        if kernel and alive(kernel):
+            os.kill(kernel, signal.SIGKILL)
     assert [path for path in home.rglob("*") if path.is_file()] == []
     assert list(temporary.glob("microgpt-notebook-*")) == []
 

@@ -425,19 +425,18 @@ def test_how_a_value_was_put_together_is_said():
 def test_gradients_of_02_have_their_names():
     values = by_key(record.joined_values(record.record(REFERENCE, at_random(REFERENCE), "emma", 0)))
     lines = (REFERENCE / "microgpt.py").read_text(encoding="utf-8").splitlines()
-    for key, named in {
-        ("attention", 0, "q", 0): "dq = ",
-        ("attention", 0, "attn_scores", 0): "dattn_scores = ",
-        ("block", 0, "normed", 0): "dnormed = attention_backward(",
-        ("block", 0, "normed", 1): "dnormed = mlp_backward(",
-        ("block", 0, "attn_out", 0): "def attention_backward(dout",
-        ("rmsnorm", 0, "x", 0): "demb = ",
-        ("loss_fn", 0, "logits", 0): "dlogits /= ",
-        ("gpt", 0, "x", 1): "dx = linear_backward(",
+    for key, (name, line) in {
+        ("attention", 0, "q", 0): ("dq", "dq = "),
+        ("attention", 0, "attn_scores", 0): ("dattn_scores", "dattn_scores = "),
+        ("block", 0, "normed", 0): ("dnormed", "dnormed = attention_backward("),
+        ("block", 0, "normed", 1): ("dnormed", "dnormed = mlp_backward("),
+        ("block", 0, "attn_out", 0): ("dout", "def attention_backward(dout"),
+        ("rmsnorm", 0, "x", 0): ("demb", "demb = "),
+        ("loss_fn", 0, "logits", 0): ("dlogits", "dlogits /= "),
+        ("gpt", 0, "x", 1): ("dx", "dx = linear_backward("),
     }.items():
-        value = values[key]
-        assert lines[value.grad_line - 1].lstrip().startswith(named)
-        assert value.grad_name == re.findall(r"\w+", named)[0 if " = " in named or "/=" in named else 2]
+        assert values[key].grad_name == name
+        assert lines[values[key].grad_line - 1].lstrip().startswith(line)
 
 
 # The lesson's text is what is recorded

@@ -20,6 +20,7 @@ const Numbers = (() => {
   let about; // the documents, the moments of training, and by row which names have numbers
   let shown; // what the panel shows: {row, name, column, line}
   let opener; // where the focus goes back to
+  let drawn = 0; // how often the panel was asked to show something: only the last one counts
 
   const panel = () => document.getElementById("numbers");
   const part = (selector) => panel().querySelector(selector);
@@ -29,7 +30,8 @@ const Numbers = (() => {
     for (const row of document.querySelectorAll(".row[id]")) if (about.rows[row.id]) markNames(row, about.rows[row.id]);
     document.addEventListener("click", (event) => {
       const asked = event.target.closest(".line .known, button[data-open]");
-      if (asked) open(asked);
+      if (!asked || (asked.matches(".known") && String(getSelection()))) return; // code that is selected is to be copied
+      open(asked);
     });
     document.addEventListener("keydown", (event) => event.key === "Escape" && panel().open && close());
     part(".close").addEventListener("click", close);
@@ -74,18 +76,19 @@ const Numbers = (() => {
 
   // Loading and choosing
   async function draw() {
-    const asked = shown;
-    const { functions } = about.rows[asked.row];
-    const folder = folderOf(asked);
+    const turn = ++drawn;
+    const { row, name } = shown;
+    const { functions } = about.rows[row];
+    const folder = folderOf(shown);
     const moment = { document: part("[name=document]").value, step: Number(part("[name=step]").value) };
-    part("#numbers-title").replaceChildren(element("code", {}, asked.name), ` in ${functions[0].split(".")[0]}`);
+    part("#numbers-title").replaceChildren(element("code", {}, name), ` in ${functions[0].split(".")[0]}`);
     try {
       const recorded = await load(`numbers/${folder}/${moment.document}-${moment.step}`);
       const moved = await load(`numbers/${folder}/${moment.document}`);
-      if (asked !== shown) return; // another name has been asked for meanwhile
-      const found = recorded.values.filter((value) => value.name === asked.name && functions.includes(value.function));
-      const value = chooseValue(found, folder);
+      if (turn !== drawn) return; // something else has been asked for meanwhile
+      const value = chooseValue(recorded.values.filter((one) => one.name === name && functions.includes(one.function)), folder);
       const numbers = value && (await numbersOf(value, recorded, moment));
+      if (turn !== drawn) return;
       part(".numbers-origin").replaceChildren(...origin(folder, value));
       part(".numbers-views").replaceChildren(...(value ? views(value, numbers, recorded, moved) : [nothing()]));
     } catch (error) {
@@ -136,7 +139,7 @@ const Numbers = (() => {
   }
 
   // Returns the arrays of a value and of its gradient. Where another folder has the same numbers, they are there. Weights,
-  // and what has as many numbers, are loaded apart; of the latter all numbers are kept for the first document only.
+  // and what has as many numbers, are loaded apart; of the latter all numbers are kept for one folder's first document.
   async function numbersOf(value, recorded, moment) {
     const at = `${about.reference}/${moment.document}-${moment.step}`;
     if (value.same_as !== undefined) {
@@ -144,13 +147,14 @@ const Numbers = (() => {
       return numbersOf(other.values[value.same_as], other, moment);
     }
     if (value.array !== undefined) return { own: recorded.arrays[value.array], grad: recorded.arrays[value.grad] };
+    if (recorded.folder !== about.reference) return { statistics: value, kept: false };
     const long = moment.document === about.documents[0] ? await load(`numbers/${at}-long`) : null;
     if (value.weight) {
       const { weights } = await load(`numbers/${about.reference}/weights-${moment.step}`);
       return { own: weights[value.weight], grad: long?.grads[value.weight], more: !long };
     }
     const found = long?.values.find((other) => sameValue(other, value)) ?? {};
-    return { statistics: value, own: long?.arrays[found.array], matrices: found.matrices };
+    return { statistics: value, kept: !long, own: long?.arrays[found.array], matrices: found.matrices };
   }
 
   const sameValue = (a, b) => ["function", "call", "line", "name", "nth"].every((key) => a[key] === b[key]);
@@ -181,7 +185,7 @@ const Numbers = (() => {
     const counts = numbers.own && known(numbers.own.data).every(Number.isInteger); // tokens and positions do not move
     const history = counts ? null : movement(value, moved);
     if (numbers.matrices) return [perWeight(numbers.matrices, recorded), history].filter(Boolean);
-    if (!numbers.own) return [statisticsOnly(numbers.statistics), history].filter(Boolean);
+    if (!numbers.own) return [statisticsOnly(numbers.statistics, numbers.kept), history].filter(Boolean);
     const own = view("Value", numbers.own, recorded);
     const grad = numbers.grad && view(`Gradient: d loss / d ${shown.name}`, numbers.grad, recorded);
     const none = numbers.more ? `Its gradient is kept for the document ${about.documents[0]}.` : "No gradient of it is recorded.";
@@ -321,14 +325,14 @@ const Numbers = (() => {
     return element("div", { class: "view" }, element("label", {}, "A number for each weight. Matrix ", choice), place);
   }
 
-  function statisticsOnly({ statistics, shape, axes }) {
+  function statisticsOnly({ statistics, shape, axes }, kept) {
     const { mean, min, max } = statistics;
     return element(
       "section",
       { class: "view" },
       element("h3", {}, "Value"),
       element("p", { class: "small" }, `${shapeText({ shape, axes })} · mean ${format(mean)} · from ${format(min)} to ${format(max)}`),
-      element("p", {}, `All its numbers are kept for the document ${about.documents[0]}.`),
+      element("p", {}, kept ? `All its numbers are kept for the document ${about.documents[0]}.` : "There are too many numbers to keep them all."),
     );
   }
 

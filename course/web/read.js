@@ -273,5 +273,5 @@ const Read = (() => {
   }
 
   Course.ready(start);
-  return { chosen, sameWords };
+  return { chosen };
 })();

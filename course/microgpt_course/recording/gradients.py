@@ -30,29 +30,28 @@ def connect(noted: list[Noted], calls: list[Running]) -> None:
     """
     values = by_call(noted)
     found: dict[int, Noted] = {}  # by the object that it is the gradient of
-    backward_calls = [call for call in calls if call.forward]
-    for call in backward_calls:
-        for value, grad in same_names(values[call.forward], values[call]):
+    pairs = [(call.forward, call) for call in calls if call.forward]
+    for forward, backward in pairs:
+        for value, grad in same_names(values[forward], values[backward]):
             found.setdefault(id(value.held), grad)
     names = {id(value.held): value for value in reversed(noted) if not value.argument}
-    for call in backward_calls:
-        taken = first_argument(call, values[call])
-        given = first_argument(call.forward, values[call.forward])
+    for forward, backward in pairs:
+        given, taken = first_argument(forward, values[forward]), first_argument(backward, values[backward])
         if taken and taken.name.startswith("d"):
-            found.setdefault(id(call.forward.result), taken)
-        if given and id(call.result) in names:
-            found.setdefault(id(given.held), names[id(call.result)])
+            found.setdefault(id(forward.result), taken)
+        if given and id(backward.result) in names:
+            found.setdefault(id(given.held), names[id(backward.result)])
     for value in noted:
-        grad = found.get(id(value.held))
-        if value.grad is None and grad and grad.array.shape == value.array.shape:
-            value.grad, value.grad_from = grad.array, grad
+        its = found.get(id(value.held))
+        if value.grad is None and its and its.array.shape == value.array.shape:
+            value.grad, value.grad_from = its.array, its
 
 
-def by_call(noted: list[Noted]) -> dict[Running | None, ByName]:
+def by_call(noted: list[Noted]) -> dict[Running, ByName]:
     last: dict[tuple[Running, str, int], Noted] = {}
     for value in noted:
         last[value.running, value.name, value.nth] = value
-    values: dict[Running | None, ByName] = defaultdict(lambda: defaultdict(list))
+    values: dict[Running, ByName] = defaultdict(lambda: defaultdict(list))
     for (running, name, _), value in last.items():
         if not value.weight and not value.turn:
             values[running][name].append(value)

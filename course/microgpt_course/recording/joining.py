@@ -103,10 +103,9 @@ def turns_of(turns: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
 def join(group: Group, values: list[Value], recording: Recording) -> Value | None:
     """Return one value for those that belong together, or None where they are not alike."""
     last = values[-1]
-    own = {"call": group.call, "turn": ()}
     shape = (*group.shape, *turns_of(value.turn for value in values))
     if last.weight or not shape:
-        return replace(last, **own)
+        return replace(last, call=group.call, turn=())
     if math.prod(shape) != len(values) or len({value.array.ndim for value in values}) > 1:
         return None
     array = stack([value.array for value in values], shape)
@@ -115,7 +114,7 @@ def join(group: Group, values: list[Value], recording: Recording) -> Value | Non
     key = (group.place, last.name, last.line, array.ndim)
     axes = recording.axes_table.get(key, (UNNAMED,) * array.ndim)
     became = f"{len(values)} × {tuple_text(last.axes)} → {tuple_text(axes)}"
-    return replace(last, array=array, axes=axes, grad=grad, became=became, **own)
+    return replace(last, call=group.call, turn=(), array=array, axes=axes, grad=grad, became=became)
 
 
 def stack(arrays: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:

@@ -158,9 +158,9 @@
   function showFileState() {
     const unchanged = editor.text === handedOut();
     const handed = {
-      "fill in": "It is the lesson without that part: look for “Your turn”.",
+      "fill in": "It is the lesson without that part: look for “Your turn”. Here the button Check does what the command there does.",
       "find the mistake": "It is the lesson with one mistake in it: read it, run it, look at its numbers.",
-      extend: "It is the lesson with something to fill in: look for “# %% Extension”.",
+      extend: "It is the lesson with something to fill in: look for “# %% Extension”. Here the button Check does what the command there does.",
     };
     find("exercise-file-state").textContent = unchanged ? handed[exercise.kind] : "With your changes.";
     enable("exercise-reset", !unchanged);
@@ -368,6 +368,7 @@
     const { text } = editor;
     const lines = new Lines(find("exercise-lines"), find("exercise-lines-box"), list.printed);
     find("exercise-output").hidden = false;
+    find("exercise-output").scrollIntoView({ block: "nearest" }); // on a narrow screen it is below the text
     find("exercise-output-state").textContent = "";
     editor.mark(null);
     const end = await withPython(() => checking.run({ name, text, line: (line) => lines.take(line) }));
