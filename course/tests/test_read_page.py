@@ -170,7 +170,7 @@ def test_a_folder_more_is_a_column_more_without_an_edit(copy, html):
         f"99-{anchor.split('-')[1]}" for anchor in Lines(html).found if anchor.startswith(f"{NUMBERS[-1]}-")
     }
     assert f"identical in all {('seven', str(len(LESSONS) + 1))[len(LESSONS) != 6]}" in more
-    assert 'body:not(:has(#column-99:checked)) [data-column="99"]' in more
+    assert '.bar:not(:has(#column-99:checked)) ~ .section [data-column="99"]' in more
 
 
 def test_shapes_that_the_recorded_folder_writes_are_those_that_were_recorded(made):

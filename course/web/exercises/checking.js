@@ -19,8 +19,7 @@
     #listeners = {};
     #checker = null; // the Python that checks, and that
     #attempt = null; // in which an attempt runs: after each another one
-    #isReady = null; // promises: the files are there and have been imported
-    #attemptIsReady = null;
+    #isReady = null; // a promise: the files are there and have been imported
     #archive = null; // what both are given
     #turn = Promise.resolve(); // ends when nothing goes on
     #stop = () => {};
@@ -74,14 +73,12 @@
     run({ name, text, line }) {
       return this.#inTurn(async (stopped) => {
         const path = `${this.#place}/exercises/${name}.py`;
-        this.#say("Starting Python …");
-        await this.#attemptIsReady;
-        if (stopped()) return null;
         this.#say("Running your file …");
-        const attempt = this.#attempt.on("line", line);
-        attempt.write({ [path]: text });
+        const { python } = this.#attempt;
+        python.on("line", line);
+        python.write({ [path]: text });
         try {
-          return await attempt.run({ path });
+          return await this.#attempt.does(() => python.run({ path }));
         } finally {
           if (!stopped()) this.#renewAttempt();
         }
@@ -133,8 +130,8 @@
       });
       this.#checker.on("state", (state) => state === "starting" && this.#say("Starting Python …"));
       const opened = valueOf(this.#checker.call("checker_half:open_folder", this.#place));
-      this.#startAttempt();
-      await Promise.all([opened, this.#attemptIsReady]);
+      this.#attempt ??= new Attempt(this.#python(), files);
+      await Promise.all([opened, this.#attempt.ready]);
     }
 
     #python() {
@@ -143,18 +140,11 @@
       return python;
     }
 
-    #startAttempt() {
-      this.#attempt = this.#python();
-      this.#attempt.write(this.#archive.files);
-      this.#attemptIsReady = valueOf(this.#attempt.call("attempt_half:get_ready"));
-      this.#attemptIsReady.catch(() => {}); // whoever waits for it says so
-    }
-
     // What an attempt has left in its Python must not be there for the next.
     #renewAttempt() {
       if (!this.#attempt) return;
       this.#attempt.close();
-      this.#startAttempt();
+      this.#attempt = new Attempt(this.#python(), this.#archive.files);
     }
 
     #ask(method, ...args) {
@@ -169,18 +159,43 @@
     }
 
     async #attemptEnds(job, limit, lines) {
-      await this.#attemptIsReady;
-      const python = this.#attempt;
-      const clock = new Clock(limit, () => python.close());
-      python.on("message", ({ value }) => {
+      const attempt = this.#attempt;
+      const clock = new Clock(limit, () => attempt.close());
+      attempt.python.on("message", ({ value }) => {
         lines.push(value);
         clock.begin(); // with the first line, which says that the attempt begins
       });
-      const end = await python.call("attempt_half:run_in_page", job);
+      const end = await attempt.does(() => attempt.python.call("attempt_half:run_in_page", job));
       clock.stop();
       if (end.stopped) return { exit: 1, tooLong: limit };
       if (end.traceback) lines.push(JSON.stringify({ said: hex(end.traceback) }));
       return { exit: end.value ?? end.exit, tooLong: 0 };
+    }
+  }
+
+  // A Python that is started ahead, for one attempt.
+  class Attempt {
+    #isClosed = false;
+    #sayClosed;
+    #closed = new Promise((resolve) => (this.#sayClosed = resolve));
+
+    constructor(python, files) {
+      this.python = python;
+      python.write(files);
+      this.ready = Promise.race([valueOf(python.call("attempt_half:get_ready")), this.#closed]);
+      this.ready.catch(() => {}); // whoever waits for it says so
+    }
+
+    // Returns how it ended: {stopped: true} if it was closed.
+    async does(work) {
+      await this.ready;
+      return this.#isClosed ? this.#closed : Promise.race([work(), this.#closed]);
+    }
+
+    close() {
+      this.#isClosed = true;
+      this.python.close();
+      this.#sayClosed({ stopped: true });
     }
   }
 
