@@ -18,6 +18,13 @@ import pytest
 BUILD_SECONDS = 300  # the most that a build may take before waiting for it ends
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what a browser is needed for: `pytest -m "not browser"` leaves that out."""
+    for item in items:
+        if {"browser", "firefox_page"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("browser")
+
+
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a site that was built for this run of the tests, once for all of its processes."""
