@@ -1,5 +1,6 @@
 """The exercises' page gives the verdicts of `main.py exercise`: its two halves of Python, and the page in a browser."""
 
+import html
 import io
 import json
 import queue
@@ -8,11 +9,13 @@ import sys
 import threading
 import tomllib
 import zipfile
+from types import SimpleNamespace
 
 import firefox
 import pytest
-from microgpt_course import bundle, exercises_page
+from microgpt_course import bundle, exercises_page, lessons
 from microgpt_course.lessons import ROOT
+from microgpt_course.site import Site
 from microgpt_harness.contract import Folder
 from microgpt_harness.system.console import printable
 from microgpt_harness.tools import mistakes
@@ -62,6 +65,24 @@ def test_the_archive_holds_the_files_of_the_repository_as_they_are():
 
 def test_the_same_files_make_the_same_archive():
     assert exercises_page.archive(ROOT, FOLDER) == exercises_page.archive(ROOT, FOLDER)
+
+
+def test_without_node_the_page_lists_the_tasks_and_says_what_is_left_out(monkeypatch):
+    monkeypatch.setattr(bundle, "build", lambda site: "Node.js is missing")
+    made = SimpleNamespace(root=ROOT, left_out=[], lesson=lambda number: lessons.read(FOLDER))
+    site = Site()
+    site.jinja.globals["number_of_folders"] = 1
+    exercises_page.build(site, made)
+    page = site.files["exercises.html"].decode()
+    assert made.left_out == ["Node.js is missing"] and made.left_out[0] in page
+    assert all(html.escape(exercise.task, quote=False) in page.replace("&#39;", "'") for exercise in to_be_told())
+    assert "main.py exercise tokenizer" in page and "exercise-check" not in page
+    assert not any(path.endswith(".js") for path in site.files)
+
+
+def to_be_told():
+    """Return the exercises whose tasks differ."""
+    return [exercise for exercise in EXERCISES.values() if exercise.kind != FIND]
 
 
 # The page's two Pythons, each a process here: a bare one, which has nothing but the archive's files
@@ -483,28 +504,34 @@ def test_an_open_exercise_has_no_barrier_and_is_not_wider_than_a_phone(visit, se
     assert [(broken["id"], broken["nodes"][0]["html"]) for broken in found] == []
 
 
-def test_firefox_gives_the_same_verdicts(site, tmp_path, capsys):
-    with firefox.started() as page:
-        page.open(f"{site.as_uri()}/exercises.html")
-        for body in (LINEAR["shape"], LINEAR["died"], ENDLESS, ATTEMPTS["right"][0]):
-            text = filled("linear", body)
-            kept = json.dumps(json.dumps({"text": text}))
-            page.evaluate(f"localStorage.setItem('microgpt.exercises.work.linear', {kept}); location.hash = 'linear'")
-            page.wait_for("document.querySelector('.cm-content')")
-            page.evaluate(f"document.getElementById('exercise-seed').value = {SEED}")
-            page.press(CHECK)
-            page.wait_for("document.getElementById('exercise-state').textContent.startsWith('Check')")
-            page.wait_for(IDLE, CHECKING)
-            shown = page.text("#exercise-verdict")
-            for sentence in said_on_the_command_line("linear", text, tmp_path, capsys):
-                assert sentence in shown
-            page.evaluate("location.hash = ''")
-            page.wait_for("!document.querySelector('.cm-content')")
-        assert page.problems() == []
+@pytest.fixture
+def firefox_page():
+    with firefox.started() as started:
+        yield started
+
+
+def test_firefox_gives_the_same_verdicts(firefox_page, site, tmp_path, capsys):
+    page = firefox_page
+    page.open(f"{site.as_uri()}/exercises.html")
+    for body in (LINEAR["shape"], LINEAR["died"], ENDLESS, ATTEMPTS["right"][0]):
+        text = filled("linear", body)
+        kept = json.dumps(json.dumps({"text": text}))
+        page.evaluate(f"localStorage.setItem('microgpt.exercises.work.linear', {kept}); location.hash = 'linear'")
+        page.wait_for("document.querySelector('.cm-content')")
+        page.evaluate(f"document.getElementById('exercise-seed').value = {SEED}")
+        page.press(CHECK)
+        page.wait_for("document.getElementById('exercise-state').textContent.startsWith('Check')")
+        page.wait_for(IDLE, CHECKING)
+        shown = page.text("#exercise-verdict")
+        for sentence in said_on_the_command_line("linear", text, tmp_path, capsys):
+            assert sentence in shown
+        page.evaluate("location.hash = ''")
+        page.wait_for("!document.querySelector('.cm-content')")
+    assert page.problems() == []
 
 
 def test_without_scripts_the_list_and_the_command_are_there(visit, site):
     page = visit(f"{site.as_uri()}/exercises.html#softmax", scripts=False)
     text = page.inner_text("main")
-    assert all(exercise.task in text for exercise in EXERCISES.values() if exercise.kind != FIND)
+    assert all(exercise.task in text for exercise in to_be_told())
     assert "mistake 38" in text and f"main.py exercise {next(iter(EXERCISES))}" in text
