@@ -39,8 +39,7 @@ KINDS = (
 
 
 def build(site: Site, made: Material) -> None:
-    there = "assets/editor.js" in site.files  # another page has it, and Python with it
-    left_out = None if there else bundle.build(site)
+    left_out = bundle.build(site)
     if left_out and left_out not in made.left_out:
         made.left_out.append(left_out)
     path = made.lesson(EXPLICIT).path.parent

@@ -49,9 +49,9 @@ class Site:
         self.asset(f"data/{name}.js", f"Course.provide({json.dumps(name)},{text});\n")
 
     def asset(self, path: str, content: str | bytes) -> None:
-        if path in self.files and self.files[path] != content:
+        file = content.encode() if isinstance(content, str) else content
+        if self.files.setdefault(path, file) != file:
             raise ValueError(f"{path} is written twice, with different content")
-        self.files[path] = content.encode() if isinstance(content, str) else content
 
     def web(self, *names: str) -> None:
         """Add files of web/ as they are."""

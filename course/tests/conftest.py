@@ -45,6 +45,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture(scope="session")
+def made(site: Path) -> Any:
+    """The Material that the site was built from. The build has recorded it, so it is there at once."""
+    from microgpt_course import lessons, material
+
+    assert site
+    return material.collect(lessons.ROOT)
+
+
 def build_site(out: Path) -> None:
     from microgpt_course import build
 

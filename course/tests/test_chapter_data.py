@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import accumulate, pairwise
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from microgpt_course import lessons, material
+from microgpt_course import lessons
 from microgpt_course.chapter_data import averages, gradients, inference, loss, optimizer, training
 from microgpt_course.chapter_data.beginning import batches, begin
 from microgpt_course.material import EXPLICIT, REFERENCE, Material
@@ -21,13 +20,6 @@ from microgpt_harness.tools import mistakes
 
 EXACT = 1e-12  # the same computation in another order
 MEASURED = 1e-6  # a finite difference, relative to what it measures
-
-
-@pytest.fixture(scope="session")
-def made(site: Path) -> Material:
-    """What the site was built from. The build has recorded it, so it is there at once."""
-    assert site
-    return material.collect(lessons.ROOT)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from microgpt_course import chapters, figures, glossary, lessons, material
+from microgpt_course import chapters, figures, glossary, material
 from microgpt_course.chapter_data import data as chapter_on_data
 from microgpt_course.chapter_data import hyperparameters, parameters
 from microgpt_course.chapter_data import model as chapter_on_model
@@ -30,13 +30,6 @@ HEADING = re.compile(r"^#+ .*$", re.MULTILINE)
 CODE = re.compile(r"`([^`\n]+)`")
 NUMBER = re.compile(r"(?<!\w)\d\S*")  # not in a name, such as mlp_fc1
 COMMAND = re.compile(r"(uv run|python|cd|main\.py)\b.*")
-
-
-@pytest.fixture(scope="session")
-def made(site: Path) -> Material:
-    """What the site was built from. The build has recorded it, so it is there at once."""
-    assert site
-    return material.collect(lessons.ROOT)
 
 
 @pytest.fixture(scope="session")

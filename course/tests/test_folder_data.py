@@ -11,7 +11,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from microgpt_course import chapters, folder_data, lessons, material
+from microgpt_course import chapters, folder_data, lessons
 from microgpt_course.lessons import ROOT, Lesson
 from microgpt_course.material import EXPLICIT, REFERENCE, Material
 from microgpt_course.recording.program import load
@@ -20,13 +20,6 @@ from microgpt_harness.tools import mistakes
 
 LESSONS = lessons.read_all()
 PAIRS = [pytest.param(a, b, id=f"{a.number}-{b.number}") for a, b in pairwise(LESSONS)]
-
-
-@pytest.fixture(scope="session")
-def made(site: Path) -> Material:
-    """What the site was built from. The build has recorded it, so it is there at once."""
-    assert site
-    return material.collect(ROOT)
 
 
 @pytest.fixture(scope="session")

@@ -29,11 +29,6 @@ def folder(number: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def made() -> material.Material:
-    return material.collect(lessons.ROOT)
-
-
-@pytest.fixture(scope="module")
 def html(site: Path) -> str:
     return (site / "read.html").read_text(encoding="utf-8")
 

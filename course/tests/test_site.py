@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from microgpt_course import build, bundle, lessons, pages
+from microgpt_course import build, bundle, lessons
 
 MEGABYTE = 1_000_000
-PAGES = ["index.html", "chapters.html", *(part.address for part in pages.PARTS)]
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
@@ -80,18 +79,16 @@ def test_building_again_without_a_change_writes_nothing(site: Path) -> None:
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout of its own, with another number in every lesson and a seventh folder."""
     root = tmp_path_factory.mktemp("copy")
-    kept = shutil.ignore_patterns(
-        ".venv", "__pycache__", "site", ".cache", "node_modules", "exercises", ".jax_cache", "uv.lock"
-    )
-    for name in ("data", "docs", "harness", "course", "tests", "README.md", "PERFORMANCE.md", "ARCHITECTURE.md"):
+    left = shutil.ignore_patterns(".venv", "__pycache__", ".jax_cache", "uv.lock")
+    for name in ("data", "docs", "harness", "README.md", "PERFORMANCE.md", "ARCHITECTURE.md"):
         source = lessons.ROOT / name
         if source.is_dir():
-            shutil.copytree(source, root / name, ignore=kept)
+            shutil.copytree(source, root / name, ignore=left)
         else:
             shutil.copy(source, root / name)
     for lesson in lessons.read_all():
         folder = root / lesson.folder
-        shutil.copytree(lesson.path.parent, folder, ignore=kept)
+        shutil.copytree(lesson.path.parent, folder, ignore=left)
         changed = lesson.source.replace("temperature: float = 0.5", "temperature: float = 0.75")
         changed = changed.replace("num_steps: int = 500", "num_steps: int = 40")
         assert changed.count("0.75") == 1 and changed.count("= 40") == 1
@@ -106,11 +103,9 @@ def test_code_figures_and_answers_follow_the_lessons(site: Path, copy: Path, tmp
         {path.name: path.read_text(encoding="utf-8") for path in where.glob("*.html")}
         for where in (site, tmp_path / "site")
     )
-    assert "<i>temperature:</i>" not in after  # the words stand alone
     assert "0.75" in after["read.html"] and "0.75" not in before["read.html"]
     assert after["run.html"].count("/   40 | loss") == 40
-    assert "of the 60 parts" not in after["index.html"]
-    assert 'data-folder="07_copy"' in after["read.html"] or "07 copy" in after["read.html"]
+    assert "07 copy" in after["index.html"] and 'data-column="07"' in after["read.html"]
     assert "seven" in after["index.html"] and "seven" not in before["index.html"].split("<h2>")[0]
     chapters = [name for name in before if name.startswith("chapter-")]
     followed = [name for name in chapters if name in after and numbers(before[name]) != numbers(after[name])]

@@ -24,10 +24,12 @@ const Course = (() => {
   }
 
   // Large data are packed: JSON, gzip, base64. Returns a promise of the data.
-  function unpack(base64) {
+  const unpack = (base64) => gunzip(base64).json();
+
+  // Returns a Response, of which text, JSON or bytes can be had.
+  function gunzip(base64) {
     const bytes = Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-    return new Response(stream).json();
+    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip")));
   }
 
   function ready(run) {
@@ -96,5 +98,5 @@ const Course = (() => {
     });
   });
 
-  return { provide, load, unpack, ready, store, format, element };
+  return { provide, load, unpack, gunzip, ready, store, format, element };
 })();

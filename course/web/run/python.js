@@ -214,11 +214,7 @@
   }
 
   async function unpacked(text) {
-    const chars = atob(text);
-    const packed = new Uint8Array(chars.length);
-    for (let i = 0; i < chars.length; i++) packed[i] = chars.charCodeAt(i);
-    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-    return new Uint8Array(await new Response(stream).arrayBuffer());
+    return new Uint8Array(await Course.gunzip(text).arrayBuffer());
   }
 
   // From file:// Chromium starts module workers from data: addresses only.
