@@ -422,6 +422,17 @@ def test_an_endless_loop_is_ended_by_the_limit_or_by_stop_and_the_next_check_wor
     assert "all is well" in check(page, filled("linear", ATTEMPTS["right"][0]))
 
 
+def test_stop_while_python_starts_and_the_next_check_works(opened_as_file):
+    page = opened_as_file("linear")
+    text = filled("linear", "return x[")  # Python need not compute to say what is wrong
+    put(page, text)
+    page.keyboard.press(CHECK)
+    page.wait_for_function("document.getElementById('exercise-state').textContent === 'Starting Python …'")
+    page.keyboard.press(STOP)
+    page.wait_for_function("document.getElementById('exercise-state').textContent === 'Stopped.'")
+    assert "Python cannot read this" in check(page, text)
+
+
 def test_what_a_reader_does_is_there_at_the_next_visit(opened):
     page = opened("linear")
     wrong = filled("linear", "return x")

@@ -471,6 +471,27 @@ def test_stop_ends_a_call_and_another_python_answers(page_of_file):
     assert result == {"stopped": True, "second": "this Python runs something already", "next": 3}
 
 
+@pytest.mark.parametrize("ending", ["stop", "close"])
+@pytest.mark.parametrize("state", ["loading", "starting"])
+def test_a_call_ends_that_is_stopped_while_python_starts(page_of_file, state, ending):
+    result = page_of_file.evaluate(
+        """async ([state, ending]) => {
+            const python = new Course.Python();
+            const begun = new Promise((resolve) => python.on("state", (now) => now === state && resolve()));
+            const call = python.call("math:sqrt", 9);
+            await begun;
+            python[ending]();
+            const late = (seconds) => new Promise((resolve) => setTimeout(() => resolve("late"), 1000 * seconds));
+            const end = await Promise.race([call, late(5)]);
+            const next = await Promise.race([python.call("math:sqrt", 16), late(60)]); // after close() nothing is run
+            python.close();
+            return [end.stopped, next.stopped, next.value];
+        }""",
+        [state, ending],
+    )
+    assert result == [True, ending == "close", None if ending == "close" else 4]
+
+
 # Pages without JavaScript, without Node, and narrow ones
 def test_without_javascript_the_text_and_its_lines_are_there(visit, address, recorded):
     page = visit(f"{address}run.html", scripts=False)

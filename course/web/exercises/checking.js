@@ -175,27 +175,21 @@
 
   // A Python that is started ahead, for one attempt.
   class Attempt {
-    #isClosed = false;
-    #sayClosed;
-    #closed = new Promise((resolve) => (this.#sayClosed = resolve));
-
     constructor(python, files) {
       this.python = python;
       python.write(files);
-      this.ready = Promise.race([valueOf(python.call("attempt_half:get_ready")), this.#closed]);
+      this.ready = valueOf(python.call("attempt_half:get_ready"));
       this.ready.catch(() => {}); // whoever waits for it says so
     }
 
     // Returns how it ended: {stopped: true} if it was closed.
     async does(work) {
       await this.ready;
-      return this.#isClosed ? this.#closed : Promise.race([work(), this.#closed]);
+      return work();
     }
 
     close() {
-      this.#isClosed = true;
       this.python.close();
-      this.#sayClosed({ stopped: true });
     }
   }
 

@@ -14,7 +14,7 @@
 //                                             `python -m module argv…`; `keep` names functions whose locals are kept
 //   const end = await python.call("module:function", ...args)   of a module on Python's path; args and value are JSON
 //   python.stop()                             ends whatever runs, at once, and starts another Python for the next run
-//   python.close()                            ends it for good
+//   python.close()                            ends it for good: whatever is asked for later is stopped at once
 //   Course.Python.version                     once one has started: "3.14.2"
 //
 // An end is {stopped, exit, traceback, error, value, seconds}: `stopped` is true after stop(), `exit` is the exit code,
@@ -24,6 +24,7 @@
 // program's own while it runs, and /course_page.
 (() => {
   const LONGEST = 10_000; // characters in a line; a longer one is cut there
+  const NOTHING = { exit: null, traceback: "", error: null, value: null, seconds: null }; // an end without a result
 
   class Python {
     static version = null;
@@ -39,6 +40,7 @@
     #partial = { stdout: "", stderr: "" };
     #requests = 0;
     #turn = 0; // how often stop() was called
+    #closed = false;
 
     on(event, listener) {
       (this.#listeners[event] ??= []).push(listener);
@@ -75,6 +77,7 @@
     }
 
     close() {
+      this.#closed = true;
       this.#end({ stopped: true });
     }
 
@@ -155,13 +158,14 @@
     }
 
     async #request(message) {
+      if (this.#closed) return { ...NOTHING, stopped: true };
       if (this.#running) throw new Error("this Python runs something already");
       const turn = this.#turn;
       let answered;
       const end = new Promise((resolve) => (answered = resolve));
       this.#running = answered;
       try {
-        await this.start();
+        await Promise.race([this.start(), end]); // a Python that is ended before it has started never starts
       } catch (error) {
         this.#running = null;
         throw error;
@@ -181,7 +185,7 @@
       const answer = this.#running;
       this.#running = null;
       if (this.#worker) this.#emit("state", "ready");
-      answer?.({ exit: null, traceback: "", error: null, value: null, seconds: null, ...end });
+      answer?.({ ...NOTHING, ...end });
     }
 
     #end(end) {
