@@ -16,6 +16,7 @@ from microgpt_course import chapters, figures, glossary, material
 from microgpt_course.chapter_data import data as chapter_on_data
 from microgpt_course.chapter_data import hyperparameters, parameters
 from microgpt_course.chapter_data import model as chapter_on_model
+from microgpt_course.chapter_data.loss import counted
 from microgpt_course.chapter_tools import Tools, part
 from microgpt_course.lessons import SECTIONS
 from microgpt_course.material import Material
@@ -231,6 +232,16 @@ def test_the_order_without_a_shuffle_is_the_file_and_the_shares_add_up(explicit:
     assert facts.docs[: facts.seen] == made.training.documents
 
 
+def test_where_a_name_more_changes_the_order(explicit: ModuleType, tmp_path: Path) -> None:
+    lines = explicit.NAMES.read_text(encoding="utf-8").split()[:1000]
+    orders = []
+    for more in ([], lines[:1]):
+        (tmp_path / "names.txt").write_text("\n".join(lines + more), encoding="utf-8")
+        orders.append(explicit.load_docs(tmp_path / "names.txt", random.Random(7)))
+    changed = chapter_on_data.changed_places(lines, 7, 500)
+    assert changed == [place + 1 for place in range(500) if orders[0][place] != orders[1][place]] != []
+
+
 def test_weights_are_counted_as_init_params_makes_them(explicit: ModuleType) -> None:
     """The page multiplies what is there for each layer and position: at a random setting that is what there is."""
     rng = random.Random()
@@ -255,6 +266,12 @@ def test_a_run_from_the_lessons_own_weights_has_the_recorded_losses(lesson: Modu
 def test_a_model_of_zeros_learns_nothing(lesson: ModuleType) -> None:
     losses = parameters.losses_from(lesson, lambda rng: lambda mean, std: 0.0)
     assert losses == pytest.approx([np.log(lesson_vocabulary(lesson))] * len(losses))
+
+
+def test_a_model_of_equal_weights_learns_how_often_each_token_comes_and_no_more(lesson: ModuleType) -> None:
+    losses = parameters.losses_from(lesson, lambda rng: lambda mean, std: 0.02)
+    frequencies = counted(lesson)["letters"]
+    assert np.mean(losses[-parameters.tail(lesson.CONFIG) :]) == pytest.approx(frequencies, abs=0.05)
 
 
 def lesson_vocabulary(lesson: ModuleType) -> int:
@@ -302,6 +319,9 @@ def test_without_javascript_there_are_text_code_and_answers(visit: Any, site: Pa
 def test_orders(address: str, visit: Any) -> None:
     page = visit(address + "chapter-data.html")
     orders = widget(page, "orders")
+    orders.get_by_label("their last letter", exact=True).check()
+    assert "share of each last letter in the first" in orders.locator("caption").inner_text()
+    orders.get_by_label("their length", exact=True).check()
     before = orders.locator("table").inner_text()
     orders.get_by_label("seed 1", exact=True).check()
     assert orders.locator("table").inner_text() != before

@@ -143,10 +143,10 @@
     for (const part of [0, 0.25, 0.5, 0.75, 1]) {
       const at = py(y0 + part * (y1 - y0));
       picture.append(svg("path", { class: part ? "grid" : "axis", d: `M${BOX.left} ${at}H${BOX.width - BOX.right}` }));
-      write({ x: BOX.left - 6, y: at + 4, "text-anchor": "end" }, tick(y0 + part * (y1 - y0)));
+      write({ x: BOX.left - 6, y: at + 4, "text-anchor": "end" }, tick(y0 + part * (y1 - y0), (y1 - y0) / 4));
       const across = x0 + part * (x1 - x0);
       const anchor = part === 1 ? "end" : "middle";
-      write({ x: px(across), y: BOX.height - BOX.bottom + 16, "text-anchor": anchor }, tick(across));
+      write({ x: px(across), y: BOX.height - BOX.bottom + 16, "text-anchor": anchor }, tick(across, (x1 - x0) / 4));
     }
     write({ x: (BOX.left + BOX.width) / 2, y: BOX.height - 6 }, x);
     write({ transform: `translate(12 ${BOX.height / 2 - 10}) rotate(-90)` }, y);
@@ -164,7 +164,9 @@
     return [Math.min(...values), Math.max(...values)];
   }
 
-  function tick(number) {
-    return String(Number(number.toPrecision(3))).replace("-", "−");
+  // With as many digits as tell a tick from the next one, which is `apart` from it.
+  function tick(number, apart) {
+    const behind = apart > 0 ? Math.max(0, Math.ceil(1 - Math.log10(apart))) : 3;
+    return String(Number(number.toFixed(behind))).replace("-", "−");
   }
 })();

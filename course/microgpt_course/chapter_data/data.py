@@ -32,8 +32,9 @@ def facts(lesson: SimpleNamespace, config: Any, training: Training, recording: R
         line=lines.index(name) + 1 if name in known else 0,
         place=docs.index(name) + 1 if name in known else 0,
         samples_known=[sample for sample in training.names if sample in known],
+        samples_seen=[sample for sample in training.names if sample in docs[:seen]],
         samples=training.names,
-        moved=same_places(lines, config.seed, seen),
+        moved=changed_places(lines, config.seed, seen),
     )
 
 
@@ -45,13 +46,16 @@ def most_common_end(docs: list[str]) -> str:
     return Counter(doc[-1] for doc in docs).most_common(1)[0][0]
 
 
-def same_places(lines: list[str], seed: int, seen: int) -> int:
-    """Return how many of the first `seen` documents stay in their place if one line is added at the end of the file."""
+def changed_places(lines: list[str], seed: int, seen: int) -> list[int]:
+    """Return at which of the first `seen` places another document stands if one line is added at the end of the file.
+
+    Places are counted from 1.
+    """
     orders = []
     for docs in (lines.copy(), [*lines, lines[0]]):
         random.Random(seed).shuffle(docs)
         orders.append(docs[:seen])
-    return sum(a == b for a, b in zip(*orders))
+    return [place for place, (a, b) in enumerate(zip(*orders), start=1) if a != b]
 
 
 def orders(lesson: SimpleNamespace, config: Any, lines: list[str]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ def figures(made: Material, explicit: ModuleType, functions: ModuleType) -> Simp
     sizes_before = sizes(before)
     weights = nudged(after, functions)
     looked_up = np.flatnonzero(after.grads["wte"].any(axis=1))
+    dlogits = after.find("backward", "dlogits").array
     return SimpleNamespace(
         document=document,
         vocabulary=after.vocabulary,
@@ -39,7 +40,8 @@ def figures(made: Material, explicit: ModuleType, functions: ModuleType) -> Simp
         nudged=weights,
         digits=agreeing_digits(weights[0]),
         tape=tape_of(explicit, after),
-        dlogits=after.find("backward", "dlogits").array,
+        dlogits=dlogits,
+        row_sums=float(np.abs(dlogits.sum(axis=1)).max()),
         counts={name: grad.size for name, grad in after.grads.items()},
         sizes_before=sizes_before,
         sizes_after=sizes(after),

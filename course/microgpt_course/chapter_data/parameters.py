@@ -11,6 +11,7 @@ import numpy as np
 from ..figures import exact, num
 from ..record import Recording, Training
 from .beginning import batches, cut
+from .loss import counted
 
 BINS = 121  # of a histogram: an odd number, so that one is around 0
 OTHER_SEEDS = (1, 2)
@@ -43,6 +44,7 @@ def facts(lesson: ModuleType, training: Training, recording: Recording) -> Simpl
         runs=runs(lesson, std),
         tail=tail(config),
         ln_vocab=math.log(tokenizer.vocab_size),
+        letters=counted(lesson)["letters"],
         unmoved=[name for name, grads in training.grads.items() if not grads[0].any()],
     )
 
@@ -81,7 +83,7 @@ def runs(lesson: ModuleType, std: float) -> list[tuple[str, float, float]]:
     """Train from other first weights. Return for each what they were, the first loss, and the mean of the last ones."""
     ways: dict[str, Callable[[random.Random], Gauss]] = {
         "all zero": lambda rng: lambda mean, std: 0.0,
-        f"all the same, {exact(std)}": lambda rng: lambda mean, std: std,
+        f"all the same, {exact(std)}": lambda rng: lambda mean, drawn: std,
         f"as in the lesson, {normal(std)}": lambda rng: rng.gauss,
         f"a tenth as large, {normal(std / 10)}": lambda rng: lambda mean, std: rng.gauss(mean, std / 10),
         f"ten times as large, {normal(std * 10)}": lambda rng: lambda mean, std: rng.gauss(mean, std * 10),

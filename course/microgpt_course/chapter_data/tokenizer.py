@@ -29,6 +29,7 @@ def facts(lesson: SimpleNamespace, config: Any, recording: Recording, other: Rec
         other_tokens=tokenizer.encode(other.document),
         error=what_goes_wrong(tokenizer, OUTSIDE),
         outside=OUTSIDE,
+        documents=len(docs),
         pair=pair,
         saved=saved,
         mean=predictions / len(docs),

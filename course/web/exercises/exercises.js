@@ -158,9 +158,9 @@
   function showFileState() {
     const unchanged = editor.text === handedOut();
     const handed = {
-      "fill in": "It is the lesson without that part: look for “Your turn”. Here the button Check does what the command there does.",
+      "fill in": "It is the lesson without that part: look for “Your turn”. The command that stands there is here the button Check.",
       "find the mistake": "It is the lesson with one mistake in it: read it, run it, look at its numbers.",
-      extend: "It is the lesson with something to fill in: look for “# %% Extension”. Here the button Check does what the command there does.",
+      extend: "It is the lesson with something to fill in: look for “# %% Extension”. The command that stands there is here the button Check.",
     };
     find("exercise-file-state").textContent = unchanged ? handed[exercise.kind] : "With your changes.";
     enable("exercise-reset", !unchanged);

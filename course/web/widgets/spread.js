@@ -38,13 +38,13 @@ Course.widget("spread", (element, data) => {
     }
     write({ x: BOX.width / 2, y: BOX.height - 6 }, "weight");
     write({ transform: `translate(12 ${BOX.height / 2 - 10}) rotate(-90)` }, "how many");
-    const legend = bell.length ? "Dashed: the bell curve that they are drawn from." : "This matrix begins with zeros.";
+    const legend = bell.length ? "Dashed: the bell curve that init_params draws from." : "This matrix begins with zeros.";
     return make("figure", {}, made, make("figcaption", {}, `${name}. ${legend}`));
   }
 
   const show = () => {
     const { counts, std, largest } = data.states[chosen.state][chosen.matrix];
-    said.textContent = `Standard deviation ${format(std)}; the largest is ${format(largest)}.`;
+    said.textContent = `Standard deviation ${format(std)}; none is farther from zero than ${format(largest)}.`;
     place.replaceChildren(picture(counts, data.bells[chosen.matrix], data.ends[chosen.matrix]));
   };
   const change = (key) => (value) => {
