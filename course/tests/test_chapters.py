@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from microgpt_course import chapters, figures, glossary, material
+from microgpt_course import chapters, figures, folder_data, glossary, material
 from microgpt_course.chapter_data import data as chapter_on_data
 from microgpt_course.chapter_data import hyperparameters, parameters
 from microgpt_course.chapter_data import model as chapter_on_model
@@ -147,6 +147,17 @@ def test_no_number_is_typed(path: Path) -> None:
     prose = HEADING.sub(" ", JINJA.sub(" ", path.read_text(encoding="utf-8")))
     prose = re.sub(r"<[^>]*>", " ", prose)
     assert NUMBER.findall(prose) == []
+
+
+def test_numbers_in_the_notes_on_words_are_those_of_the_lesson(lesson: ModuleType, made: Material) -> None:
+    """The glossary is a page by itself, with numbers that are typed."""
+    size, config = lesson_vocabulary(lesson), lesson.CONFIG
+    numbers = [size, hyperparameters.count(lesson, config, size), config.num_steps]
+    numbers += [folder_data.digits(kind) for kind in (np.float32, np.float64)]
+    known = {"0", "1", *map(figures.num, numbers), f"{np.log(size):.1f}", f"{np.log(size):.3f}"}
+    for entry in glossary.read_glossary(made.root).values():
+        found = re.findall(r"\d[\d.,]*", re.sub(r"(float)\d\d", r"\1", f"{entry.word} {entry.meaning}"))
+        assert {number.rstrip(".,") for number in found} <= known, entry.word
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
