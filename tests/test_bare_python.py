@@ -66,6 +66,19 @@ def test_gives_the_same_numbers_as_with_everything_installed(trained, tmp_path):
     assert [r["loss"] for r in here] == [r["loss"] for r in there]
 
 
+def test_large_text_is_mapped_without_numpy_and_without_a_cache(bare, tmp_path):
+    text, cache = tmp_path / "large.txt", tmp_path / "cache"
+    text.write_bytes(b"Four score and seven years ago our fathers brought forth\n" * 75_000)
+    options = ("--dataset", text, "--steps", 3, "--n-samples", 3, "--no-plot")
+    here = run_bare(bare, "--out", tmp_path / "bare", *options)
+    assert "for this run only" in here.stdout and "75,000 documents" in here.stdout
+    there = run(PYTHON, "--out", tmp_path / "installed", *options, env={"MICROGPT_CACHE": str(cache)})
+    assert [path.suffix for path in cache.iterdir()] == [".tokens"]
+    assert here.samples == there.samples
+    bare_losses, losses = (metrics.read(tmp_path / name / "large" / PYTHON) for name in ("bare", "installed"))
+    assert [r["loss"] for r in bare_losses] == [r["loss"] for r in losses]
+
+
 def test_lists_samples_and_resumes(bare, trained, tmp_path):
     out = shutil.copytree(trained[0], tmp_path / "out")
     assert "shakespeare" in run_bare(bare, "--list").stdout

@@ -75,9 +75,9 @@ WRONG_DOCUMENTS = {
     "batches that overlap": ("first = step * batch_size", "first = step"),
 }
 WRONG_STREAM = {
-    "trained on what is held out": ("range(0, n_train - window + 1,", "range(0, len(stream) - window + 1,"),
+    "trained on what is held out": ("range(0, n_train - window + 1,", "range(0, n_tokens - window + 1,"),
     "trained across the border": ("range(0, n_train - window + 1,", "range(0, n_train,"),
-    "validated on what is trained on": ("range(n_train, len(stream) -", "range(0, n_train -"),
+    "validated on what is trained on": ("range(n_train, n_tokens -", "range(0, n_train -"),
 }
 
 

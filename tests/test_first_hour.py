@@ -382,6 +382,13 @@ def test_no_table_for_what_could_not_be_trained_on(name, content, flags, says, t
     assert table == "" and said.count("\n") == 1 and says in said, said
 
 
+def test_no_table_for_what_the_registry_would_not_read(tmp_path):
+    with (tmp_path / "large.txt").open("wb") as file:
+        file.truncate(2**26 + 1)
+    _, said = microgpt("dataset", "large.txt", code=2, cwd=tmp_path)
+    assert said == "microgpt: large.txt: larger than 67,108,864 bytes; train on the file itself: --dataset large.txt\n"
+
+
 @needs_mirror
 @pytest.mark.parametrize("name", [name for name in registry.names() if name not in ("names", "cities", "pokemon")])
 def test_guesses_are_what_the_registry_says(name, tmp_path):

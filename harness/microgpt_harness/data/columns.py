@@ -1,6 +1,8 @@
 """CSV: one column of it as documents, and whether a text looks like it."""
 
 import re
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from ..system.errors import UserError
 
@@ -11,25 +13,41 @@ FEWEST_LINES = 20  # that have to agree before a file without such a suffix look
 SHOWN, LONGEST = 12, 40  # columns that a message names, and characters of one's name
 
 
-def column(text: str, name: str, where: str) -> list[str]:
-    """Return the column's values without empty ones, each on one line. UserError lists the columns if it is not there.
+def column(pieces: Iterable[str], name: str, where: str) -> Iterator[str]:
+    """Yield the column's values without empty ones, each on one line, of a text that comes in pieces.
 
     The first line is the header, and the delimiter is the one that it holds most of: comma, semicolon, tab or bar.
+    UserError lists the columns if this one is not there.
     """
     import csv
-    import io
 
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter(text) or ",")
+    lines = physical_lines(pieces)
+    header = next((line for line in lines if line != "\n"), "")
+    rows = csv.reader(chain([header], lines), delimiter=delimiter(header) or ",")
     try:
         columns = next(filter(None, rows), [])
         if name not in columns:
             raise UserError(f"{where}: no column {name!r}; the columns are {listed(columns) or 'none'}")
         place = columns.index(name)
-        # A quoted field may hold newlines, but a document is one line.
-        values = [" ".join(row[place].splitlines()).strip() for row in rows if len(row) > place]
+        for row in rows:
+            # A quoted field may hold newlines, but a document is one line.
+            if len(row) > place and (value := " ".join(row[place].splitlines()).strip()):
+                yield value
     except csv.Error as error:
         raise UserError(f"{where}: not readable as CSV: {error}") from error
-    return [value for value in values if value]
+
+
+def physical_lines(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield the lines of a text that comes in pieces, each with its newline."""
+    begun: list[str] = []
+    for piece in pieces:
+        first, *others = piece.split("\n")
+        begun.append(first)
+        for line in others:
+            yield "".join(begun) + "\n"
+            begun = [line]
+    if last := "".join(begun):
+        yield last
 
 
 def delimiter(text: str) -> str:

@@ -1,7 +1,14 @@
-"""From bytes to documents: text in UTF-8, lines or paragraphs of it, the members of a zip. columns.py reads a CSV."""
+"""From bytes to documents: text in UTF-8, lines or paragraphs of it, the members of a zip. columns.py reads a CSV.
 
+What is too large to be held in memory is read in pieces, and comes out in pieces of its documents in a row.
+"""
+
+import codecs
+import io
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol
 
 from ..system.errors import RunError, UserError
 
@@ -9,19 +16,44 @@ if TYPE_CHECKING:
     from zipfile import ZipFile, ZipInfo
 
 MAX_BYTES = 64 * 2**20  # of a zip's unpacked members; the largest real one has 4 MB
+PIECE = 2**20  # bytes read at once
+AT_ONCE = 2**16  # documents joined at once: all of them would take as much memory once more
+BETWEEN = "\0"  # stands between documents in a row: no document holds one
+
+
+class Readable(Protocol):
+    """An open file, as far as it is needed to read it from front to back."""
+
+    def read(self, size: int, /) -> bytes: ...
 
 
 def decode(data: bytes, where: str) -> str:
     """UTF-8 to text: a byte-order mark is dropped, CRLF and CR become LF."""
-    try:
-        # Plain utf-8, not utf-8-sig: that one would count a bad byte's offset from behind the mark.
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        bad = data[error.start]
-        raise UserError(f"{where}: not UTF-8 at byte {error.start} (0x{bad:02x}); save it as UTF-8 text") from error
-    if "\0" in text:
-        raise UserError(f"{where}: not a text file: NUL at byte {data.index(0)}; save it as UTF-8 text")
-    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    return "".join(decoded(io.BytesIO(data), where, len(data)))
+
+
+def decoded(file: Readable, where: str, piece: int) -> Iterator[str]:
+    """Yield the text of an open file, so many bytes at a time, as `decode` turns it into text."""
+    # Plain utf-8, not utf-8-sig: that one would count a bad byte's offset from behind the mark.
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")(), translate=True)
+    offset, begun = 0, False
+    while True:
+        data = file.read(piece)
+        try:
+            text = decoder.decode(data, final=not data)
+        except UnicodeDecodeError as error:
+            # The decoder may have kept the first bytes of a character from the piece before.
+            place = offset + len(data) - len(error.object) + error.start
+            bad = error.object[error.start]
+            raise UserError(f"{where}: not UTF-8 at byte {place} (0x{bad:02x}); save it as UTF-8 text") from error
+        if (place := data.find(0)) >= 0:
+            raise UserError(f"{where}: not a text file: NUL at byte {offset + place}; save it as UTF-8 text")
+        if text:
+            yield text if begun else text.removeprefix("\ufeff")
+            begun = True
+        if not data:
+            return
+        offset += len(data)
 
 
 def lines(text: str) -> list[str]:
@@ -31,6 +63,36 @@ def lines(text: str) -> list[str]:
 
 def paragraphs(text: str) -> list[str]:
     return [part.strip() for part in re.split(r"\n\s*\n", text) if part.strip()]
+
+
+def in_a_row(pieces: Iterable[str], split: Callable[[str], list[str]]) -> Iterator[str]:
+    """Yield the documents of a text that comes in pieces, with BETWEEN between them, in pieces too.
+
+    `split` is `lines` or `paragraphs`. Both take whitespace with enough newlines in it for the end of a document, and
+    any other whitespace inside of one as it is. So each piece is split by itself, but for the whitespace at its edges,
+    which may go on in the next.
+    """
+    enough = 1 if split is lines else 2
+    begun, gap = False, []  # whitespace since the last character
+    for piece in pieces:
+        body = piece.strip()
+        if not body:
+            gap.append(piece)
+            continue
+        gap.append(piece[: len(piece) - len(piece.lstrip())])
+        if begun:
+            space = "".join(gap)
+            yield BETWEEN if space.count("\n") >= enough else space
+        yield BETWEEN.join(split(body))
+        begun, gap = True, [piece[len(piece.rstrip()) :]]
+
+
+def joined(documents: Iterable[str]) -> Iterator[str]:
+    """Yield documents with BETWEEN between them, many at once."""
+    documents, begun = iter(documents), False
+    while part := list(islice(documents, AT_ONCE)):
+        yield BETWEEN * begun + BETWEEN.join(part)
+        begun = True
 
 
 def without_gutenberg(text: str) -> str:

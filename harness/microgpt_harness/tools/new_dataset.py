@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ..data import columns, datasets, documents, registry, sources
-from ..data.downloads import Unavailable, download
+from ..data.downloads import MAX_BYTES, Unavailable, download
 from ..data.registry import Entry
 from ..system.console import UNPRINTABLE, say, shown
 from ..system.errors import RunError, UserError
@@ -52,7 +52,11 @@ def read(source: str) -> bytes:
         path = Path(source)
         if not path.is_absolute() and not path.exists():  # the usual reason: the command is run by --directory harness
             raise UserError(f"{source}: no such file in {Path.cwd()}; give its whole path")
-        return datasets.read_own(path)
+        with datasets.open_own(path) as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise UserError(f"{source}: larger than {MAX_BYTES:,} bytes; train on the file itself: --dataset {source}")
+        return content
     try:
         return download(source, say)
     except Unavailable as error:
@@ -79,7 +83,7 @@ def describe(args: Namespace, data: bytes) -> Entry:
         characters=0,
         **form(args, suffix, data),
     )
-    found = datasets.read_documents(entry, data)
+    found = datasets.read_documents(entry, *datasets.text_of(entry, data))
     datasets.check_documents(found, args.source)
     characters = sum(map(len, found))
     return dataclasses.replace(entry, sha256=sources.sha256(entry, data), documents=len(found), characters=characters)
