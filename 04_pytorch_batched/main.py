@@ -20,4 +20,6 @@ if __name__ == "__main__":
         dtypes=("float32", "float64"),
         devices=("cpu", "cuda", "mps"),
         compiled="engine_compiled",
+        distributed="engine_distributed",
+        sharded="engine_sharded",
     )

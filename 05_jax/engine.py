@@ -38,7 +38,7 @@ def make_state(config, params, adam_m=None, adam_v=None, step=0, dtype="float32"
 
 def find_device(device):
     try:
-        return jax.devices(None if device == "auto" else device)[0]
+        return jax.local_devices(backend=None if device == "auto" else device)[0]
     except RuntimeError:
         raise ValueError(f"JAX finds no {device} here; use --device cpu") from None
 
@@ -47,15 +47,22 @@ def export_state(state):
     return tuple({name: np.array(w) for name, w in tensors.items()} for tensors in state[:3])
 
 
-def train_steps(state, batches, config):
-    """Any number of steps goes through one compiled function, CHUNK at a time, so a step's bits are always the same."""
+def as_it_is(batches, axis):
+    return batches
+
+
+def train_steps(state, batches, config, spread=as_it_is):
+    """Any number of steps goes through one compiled function, CHUNK at a time, so a step's bits are always the same.
+
+    `spread(padded, axis)` puts documents, which that axis counts, where they are to be computed.
+    """
     losses = []
     for start in range(0, len(batches), CHUNK):
         chunk = batches[start : start + CHUNK]
         padded = np.full((CHUNK, len(chunk[0]), config.block_size + 1), PADDING, dtype=np.int32)
         for row, batch in zip(padded, chunk):
             row[:] = pad(batch, config)
-        state, chunk_losses = train_chunk(state, padded, len(chunk), config)
+        state, chunk_losses = train_chunk(state, spread(padded, axis=1), len(chunk), config)
         losses += chunk_losses[: len(chunk)].tolist()
     return state, losses
 
@@ -75,8 +82,8 @@ def train_chunk(state, batches, n_steps, config):
 compiled_loss = jax.jit(loss_fn, static_argnames="config")
 
 
-def evaluate(state, batch, config):
-    return compiled_loss(state.params, pad(batch, config), config).item()
+def evaluate(state, batch, config, spread=as_it_is):
+    return compiled_loss(state.params, spread(pad(batch, config), axis=0), config).item()
 
 
 def next_logits(state, tokens, config):

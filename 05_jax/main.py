@@ -19,4 +19,7 @@ if __name__ == "__main__":
         __file__,
         dtypes=("float32", "float64"),
         devices=("cpu", "gpu", "tpu"),
+        distributed="engine_distributed",
+        sharded="engine_sharded",
+        ranks=("JAX_PROCESS_ID", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK"),
     )

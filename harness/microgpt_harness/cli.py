@@ -5,6 +5,7 @@ import sys
 from .contract import Folder
 from .program import flags
 from .program.outcome import run_program
+from .system.console import follow
 
 
 def main(folder: Folder, argv: list[str] | None = None) -> int:
@@ -14,6 +15,8 @@ def main(folder: Folder, argv: list[str] | None = None) -> int:
 
 def dispatch(folder: Folder, argv: list[str]) -> int:
     """Only what the command needs is imported, so that --help answers at once."""
+    if flags.together(argv):
+        follow(flags.launched_as(folder))
     args = flags.parse(folder, argv)
     if args.command == "bench":
         from .tools import bench

@@ -84,9 +84,18 @@ class EngineModule(Protocol):
 
 
 class Engine(EngineModule, Protocol):
-    """An engine that has been loaded."""
+    """An engine that has been loaded: whoever loads it sets what stands here, if the module does not.
 
-    lesson: Lesson  # the folder's microgpt.py: whoever loads an engine sets this, no engine.py has to
+    An engine for several processes, which a launcher started alike, has a rank and a maximum of its own. Each process
+    makes every call, in the same order, and gets the same back; within a call, each takes its share of the batch.
+    """
+
+    lesson: Lesson  # the folder's microgpt.py
+    LOST_PROCESS: tuple[str, ...]  # in which of its framework's words another process is gone
+    rank: int  # this process's number: 0 writes and speaks, and is alone where nothing else is said
+
+    def maximum(self, values: list[float]) -> list[float]:
+        """Return the largest of each value over all processes: what a clock or a signal decides is then the same."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +104,9 @@ class Folder:
 
     `backends` names the module of each engine, the default first; `dtypes` and `devices` are what they can honour,
     the default dtype first; `checkpoint` is the file that a run saves to, whose suffix chooses the format; `compiled`
-    is the module that --compile takes in place of the default engine, if there is one.
+    is the module that --compile takes in place of the default engine, `distributed` the one for --distributed and
+    `sharded` that for --shard, if there are any; `ranks` names the environment variables in which a launcher may say
+    which process this is.
     """
 
     path: Path
@@ -104,6 +115,9 @@ class Folder:
     checkpoint: str = "checkpoint.safetensors"
     backends: tuple[tuple[str, str], ...] = (("default", "engine"),)
     compiled: str = ""
+    distributed: str = ""
+    sharded: str = ""
+    ranks: tuple[str, ...] = ("RANK",)
 
     @property
     def name(self) -> str:

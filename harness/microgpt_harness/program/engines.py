@@ -19,8 +19,9 @@ from ..system.errors import RunError, UserError
 def load_engine(folder: Folder, args: Namespace) -> Engine:
     """Import the folder's engine, and with it its framework: only now, when there is something to compute."""
     module = dict(folder.backends)[getattr(args, "backend", folder.backends[0][0])]
-    if getattr(args, "compile", False):
-        module = folder.compiled
+    for flag, other in (("compile", folder.compiled), ("distributed", folder.distributed), ("shard", folder.sharded)):
+        if getattr(args, flag, False):
+            module = other
     if str(folder.path) not in sys.path:
         sys.path.insert(0, str(folder.path))
     with preparing(folder, args):
@@ -31,15 +32,23 @@ def import_engine(folder: Folder, args: Namespace, module: str) -> Engine:
     try:
         if folder.checkpoint.endswith(".safetensors"):
             importlib.import_module("safetensors")  # known to be missing now, and not when the run is to be saved
-        engine: Any = importlib.import_module(module)
-        engine.lesson = importlib.import_module("microgpt")
-        return engine
+        return loaded(importlib.import_module(module), importlib.import_module("microgpt"))
     except ModuleNotFoundError as error:
         raise UserError(missing_module(folder, args, error.name or "")) from error
     except (ImportError, OSError, MemoryError) as error:  # most often for want of memory
         reason = str(error) or "out of memory"
         remedy = f"is enough memory free? If so, install it anew: `uv sync --reinstall` in {folder.name}"
         raise RunError(f"what {folder.name} needs cannot be loaded: {reason}; {remedy}") from error
+
+
+def loaded(module: Any, lesson: ModuleType) -> Engine:
+    """Complete what engine.py offers to an `Engine`. One for several processes has its own rank and maximum."""
+    module.lesson = lesson
+    vars(module).setdefault("LOST_PROCESS", ())
+    vars(module).setdefault("rank", 0)
+    vars(module).setdefault("maximum", lambda values: values)
+    engine: Engine = module
+    return engine
 
 
 def load_text(path: Path, source: str, engine_path: Path) -> Engine:
@@ -52,9 +61,8 @@ def load_text(path: Path, source: str, engine_path: Path) -> Engine:
     before = sys.modules.get("microgpt")
     sys.modules["microgpt"] = lesson
     try:
-        engine: Any = execute(engine_path, engine_path.read_text(encoding="utf-8"), f"engine_{engine_path.parent.name}")
-        engine.lesson = lesson
-        return engine
+        engine = execute(engine_path, engine_path.read_text(encoding="utf-8"), f"engine_{engine_path.parent.name}")
+        return loaded(engine, lesson)
     finally:
         del sys.modules["microgpt"]
         if before is not None:

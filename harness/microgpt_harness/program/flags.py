@@ -1,6 +1,7 @@
 """The command line of `main.py`: train (the default), sample, bench, exercise, and --list."""
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -47,6 +48,17 @@ def split_command(argv: list[str]) -> tuple[str, list[str]]:
     return "train", argv
 
 
+def together(argv: list[str]) -> bool:
+    """Return whether this process is one of several. It is asked as early as here, so that one of them speaks."""
+    return "--distributed" in argv or "--shard" in argv
+
+
+def launched_as(folder: Folder) -> int:
+    """Return this process's number, by what its launcher says in the environment."""
+    numbers = [os.environ[name] for name in folder.ranks if os.environ.get(name, "").isdecimal()]
+    return int(numbers[0]) if numbers else 0
+
+
 def parse(folder: Folder, argv: list[str]) -> argparse.Namespace:
     """Return the flags. `values` holds the settings that were given, by name; nothing else has a default in it."""
     command, rest = split_command(argv)
@@ -57,9 +69,19 @@ def parse(folder: Folder, argv: list[str]) -> argparse.Namespace:
     args.command = command
     args.values = {o.name: getattr(args, o.name) for o in OPTIONS if getattr(args, o.name, None) is not None}
     check_folder(folder, args.values)
-    if getattr(args, "compile", False) and not folder.compiled:
-        raise UserError(f"--compile: {folder.name} offers no such step; leave the flag out")
+    check_engine(folder, args)
     return args
+
+
+def check_engine(folder: Folder, args: argparse.Namespace) -> None:
+    """Raise UserError for an engine that this folder does not have, or two at once."""
+    offered = {"compile": folder.compiled, "distributed": folder.distributed, "shard": folder.sharded}
+    chosen = [name for name in offered if getattr(args, name, False)]
+    for name in chosen:
+        if not offered[name]:
+            raise UserError(f"--{name}: {folder.name} offers no such step; leave the flag out")
+    if len(chosen) > 1:
+        raise UserError(f"--{chosen[0]} and --{chosen[1]} do not go together; leave one of them out")
 
 
 def computed_by(folder: Folder, args: argparse.Namespace) -> dict[str, Any]:
@@ -95,6 +117,10 @@ def train_parser(folder: Folder) -> Parser:
         metavar="N",
         help="stop after step N for now, to resume later (default: the last step)",
     )
+    run.add_argument(
+        "--distributed", action="store_true", help="train in the processes that a launcher started, where offered"
+    )
+    run.add_argument("--shard", action="store_true", help="the same, and each process keeps a share of the weights")
     run.add_argument("--log-every", type=typed(Whole(0).parse), metavar="N", help=LOG_EVERY)
     run.add_argument("--no-plot", action="store_true", help="draw no pictures")
     run.add_argument("--live-plot", action="store_true", help="a window that follows the loss")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..system import interrupts
-from ..system.console import say
+from ..system.console import last_words
 from ..system.errors import RunError, UserError
 
 OUT_OF_MEMORY = "out of memory; use a smaller model (--n-embd, --n-layer, --block-size) or --batch-size"
@@ -22,6 +22,8 @@ def run_program(command: Callable[[], int]) -> int:
     if lost and not code:
         code = lost_output(lost)
     flush(sys.stderr)  # nobody is left to be told
+    if code and interrupts.together:  # what a framework does at the end may wait for processes that are gone
+        os._exit(code)
     interrupts.ignore()
     return code
 
@@ -40,7 +42,7 @@ def flush(stream: Any) -> OSError | None:
 def lost_output(error: OSError) -> int:
     """Say why nobody takes our output any more. A reader who has gone, as `head` does, needs no telling."""
     if not isinstance(error, BrokenPipeError):
-        say(f"the output could not be written: {error.strerror or error}; make room, or send it elsewhere")
+        last_words(f"the output could not be written: {error.strerror or error}; make room, or send it elsewhere")
     return 1
 
 
@@ -58,18 +60,18 @@ def attempt(command: Callable[[], int]) -> int:
     except SystemExit as error:  # --help, and a run that was asked to stop
         return int(error.code or 0)
     except (UserError, RunError) as error:
-        say(str(error))
+        last_words(str(error))
         return error.exit_code
     except MemoryError:
-        say(OUT_OF_MEMORY)
+        last_words(OUT_OF_MEMORY)
         return 1
     except OSError as error:
         if error.filename is None:  # of standard output
             return lost_output(error)
-        say(f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}")
+        last_words(f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}")
         return UserError.exit_code
     except Exception as error:
         if os.environ.get("MICROGPT_DEBUG"):
             raise
-        say(f"unexpected {type(error).__name__}: {error}; set MICROGPT_DEBUG=1 to see where")
+        last_words(f"unexpected {type(error).__name__}: {error}; set MICROGPT_DEBUG=1 to see where")
         return 1

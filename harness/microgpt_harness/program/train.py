@@ -16,10 +16,10 @@ from ..run.bounds import Settings
 from ..run.checkpoint import Checkpoint, describe_mismatch
 from ..run.locks import FolderLock
 from ..run.metrics import Curve
-from ..run.progress import Progress, make_progress, short, sparkline
+from ..run.progress import Progress, Silent, make_progress, short, sparkline
 from ..run.training import Run, count_params
 from ..system import files, interrupts
-from ..system.console import printable, say, shown
+from ..system.console import follow, printable, say, shown
 from ..system.errors import RunError, UserError
 from . import flags
 from .engines import load_engine, memory_errors, preparing
@@ -41,7 +41,12 @@ def command(folder: Folder, args: Namespace) -> int:
         check_same_file(args, name)
     if args.live_plot:
         check_live_plot()
+    if (args.distributed or args.shard) and len(named) > 1:
+        raise UserError("several processes train on one --dataset at a time; name one")
     engine = load_engine(folder, args)
+    if args.distributed or args.shard:
+        follow(engine.rank)
+        interrupts.take_signals()
     if len(named) == 1:
         with memory_errors(engine):
             train_one(folder, engine, args, file, named[0])
@@ -137,6 +142,9 @@ def say_left_out(problems: Sequence[str]) -> None:
 def train_one(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile, name: str) -> Path:
     """Train on one dataset, save, sample, draw. Return the run's folder."""
     run_folder = args.out / dataset_folder(name) / folder.name
+    if engine.rank:
+        train_along(folder, engine, args, file, name, run_folder)
+        return run_folder
     with FolderLock(run_folder) as lock:
         saved = resumed_checkpoint(folder, args, name, run_folder)
         own = own_reading(args, file, name, saved)
@@ -149,6 +157,21 @@ def train_one(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile,
         train_and_record(folder, args, run)
         finish(args, run)
     return run_folder
+
+
+def train_along(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile, name: str, run_folder: Path) -> None:
+    """Compute what the first of several processes computes, at the same time. Only that one writes."""
+    saved = resumed_checkpoint(folder, args, name, run_folder)
+    own = own_reading(args, file, name, saved)
+    dataset = datasets.load(name, **own, progress=lambda message: None)
+    run = begin(folder, engine, args, file, dataset, run_folder, saved)
+    check_prompt(run)
+    try:
+        training.train(run, None, Silent(), args.save_every, args.stop_at)
+    except training.Interrupted as interrupted:
+        raise SystemExit(128 + interrupted.signum) from None
+    if run.step == run.config.num_steps:
+        print_samples(args, new_sampler(run))
 
 
 def check_prompt(run: Run) -> None:

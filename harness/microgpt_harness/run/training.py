@@ -13,7 +13,7 @@ from typing import Any
 from ..contract import Engine, Tensors
 from ..data.batches import TrainingData, prepare
 from ..data.datasets import Dataset
-from ..system import files
+from ..system import files, interrupts
 from ..system.errors import RunError, UserError
 from ..system.interrupts import StopRequest
 from . import checkpoint, metrics, run_config
@@ -27,6 +27,7 @@ CALL_SECONDS = 0.1  # how long one call of the engine should last: short enough 
 MAX_STEPS_PER_CALL = 500
 SIGNAL_SECONDS = 0.1  # how much later a signal may come than what it tells of
 SAVE_SECONDS = 60.0  # the most that a run may lose when its process is killed
+STOP_SECONDS = 5.0  # beside two calls: how long several processes that are to stop wait for each other
 
 
 class Interrupted(Exception):
@@ -147,7 +148,7 @@ def check_size(config: Any, vocab_size: int, checkpoint_path: Path) -> None:
 
 def train(
     run: Run,
-    writer: metrics.Writer,
+    writer: metrics.Writer | None,
     progress: Progress,
     save_every: int = 0,
     stop_at: int | None = None,
@@ -155,19 +156,38 @@ def train(
 ) -> None:
     """Train to the last step (or `stop_at`), saving at the end, every minute, and every `save_every` steps.
 
+    Several processes take every decision alike; those without a `writer` leave writing to the one that has it.
     Raises Interrupted after a signal, when the step in hand is finished and saved; RunError if a loss is not finite.
     """
+    try:
+        take_all_steps(run, writer, progress, save_every, stop_at, on_records)
+    except Exception as error:
+        if any(words in str(error) for words in run.engine.LOST_PROCESS):
+            raise RunError(f"another process of this run is gone; {kept(run)}; go on with --resume") from error
+        raise
+
+
+def take_all_steps(
+    run: Run,
+    writer: metrics.Writer | None,
+    progress: Progress,
+    save_every: int,
+    stop_at: int | None,
+    on_records: Callable[[list[metrics.Record]], None],
+) -> None:
     last = min(run.config.num_steps, stop_at or run.config.num_steps)
     marks = [every for every in (run.settings.val_every, save_every) if every]
     validation_batch = run.data.validation_batch(run.settings.val_docs) if run.settings.val_every else []
     steps_per_call = 1
     run.writer = writer
     clock = SaveClock()
-    with StopRequest(last_words=lambda: kept(run)) as request:
-        while run.step < last and not request.signum:
+    limit = (lambda: STOP_SECONDS + 2 * clock.longest_round) if interrupts.together else None
+    with StopRequest(last_words=lambda: kept(run), limit=limit) as request:
+        while run.step < last and not stop_signal(run, request):
             next_mark = min([last, *((run.step // every + 1) * every for every in marks)])
             n_steps = min(steps_per_call, next_mark - run.step)
-            losses, seconds = take_steps(run, n_steps)
+            losses, own_seconds = take_steps(run, n_steps)
+            (seconds,) = run.engine.maximum([own_seconds])
             records = make_records(run, losses, seconds / n_steps)
             check_finite(run, records, writer)
             run.step += n_steps
@@ -175,17 +195,25 @@ def train(
             run.trail = metrics.longer_trail(run.trail, records)
             if validation_batch and (run.step % run.settings.val_every == 0 or run.step == run.config.num_steps):
                 records[-1]["val_loss"] = validate(run, validation_batch)
-            writer.write(records)
+            if writer:
+                writer.write(records)
             show(run, progress, records, request)
             on_records(records)
             marked = save_every and run.step % save_every == 0
-            if (clock.is_due() or marked) and run.step < last:
+            (is_due,) = run.engine.maximum([clock.is_due()])
+            if (is_due or marked) and run.step < last:
                 clock.time(lambda: save(run))
             steps_per_call = adapt(steps_per_call, n_steps, seconds)
+        request.obeyed = True
         save(run)
-    if request.signum:
-        raise Interrupted(request.signum)
+    if signum := stop_signal(run, request):
+        raise Interrupted(signum)
     progress.close()
+
+
+def stop_signal(run: Run, request: StopRequest) -> int:
+    """Return the signal that asks the run to stop, in whichever process it has arrived, or 0."""
+    return int(run.engine.maximum([request.signum])[0])
 
 
 class SaveClock:
@@ -251,11 +279,12 @@ def learning_rate(config: Any, step: int) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * step / config.num_steps))
 
 
-def check_finite(run: Run, records: list[metrics.Record], writer: metrics.Writer) -> None:
+def check_finite(run: Run, records: list[metrics.Record], writer: metrics.Writer | None) -> None:
     """Raise RunError at the first loss that is no number any more, when the records before it are written."""
     for i, record in enumerate(records):
         if not math.isfinite(record["loss"]):
-            writer.write(records[:i])
+            if writer:
+                writer.write(records[:i])
             raise RunError(diverged(run, f"the loss is {record['loss']}", record["step"]))
 
 
@@ -300,14 +329,18 @@ def save(run: Run) -> None:
     """Write the checkpoint. Before the first one of a new run, an earlier run's is kept as previous.*.
 
     The records up to its step are on the disk before it is: no power cut leaves a checkpoint that counts on others.
+    Of several processes, which may have to put the weights together first, only the first one writes.
     """
+    params, adam_m, adam_v = run.engine.export_state(run.state)
+    if run.engine.rank:
+        run.saved_step = run.step
+        return
     hold(run)
     if run.saved_step is None and run.checkpoint_path.exists():
         previous = run.checkpoint_path.with_name(f"previous{run.checkpoint_path.suffix}")
         files.keep_previous(run.checkpoint_path, previous)
     if run.writer:
         run.writer.sync()
-    params, adam_m, adam_v = run.engine.export_state(run.state)
     content = Checkpoint(
         params=params,
         adam_m=adam_m,

@@ -26,6 +26,8 @@ PATIENCE = 0.7  # seconds before somebody who waits is told what for
 LAST_SECONDS = 2.0  # how long leaving may take: a full pipe could hold up the last line for ever
 
 program = "main.py"  # in whose name everything is said, here and by console.say
+together = False  # whether several processes train together
+rank = 0  # this process's number among them: only 0 speaks
 duties: "list[Callable[[], str | None]]" = []
 request: "StopRequest | None" = None  # of the run that trains now
 asked_to_stop = False  # a run has stopped for a signal, or tried to: nothing else is to begin
@@ -42,10 +44,15 @@ def catch(name: str = "main.py") -> None:
     if hasattr(os, "set_blocking"):
         os.set_blocking(writer, False)
     _signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    take_signals()
+    _thread.start_new_thread(answer, (reader,))
+
+
+def take_signals() -> None:
+    """Have Python told of signals. A framework that looks out for SIGTERM itself would keep it from us."""
     for signum in NAMES:
         if _signal.getsignal(signum) != _signal.SIG_IGN:
             _signal.signal(signum, give_up_writing)
-    _thread.start_new_thread(answer, (reader,))
 
 
 def fill_standard_descriptors() -> None:
@@ -83,12 +90,17 @@ class StopRequest:
 
     A second Ctrl-C leaves at once; `last_words` then says what is left of the run. SIGTERM and SIGHUP often come twice
     (to the whole group, and handed on by `uv run`), so a second one of them is not an order to hurry.
+
+    A step in which several processes wait for each other never ends where one of them is gone. So then `limit()`, if it
+    is given, says for how many seconds the step in hand is waited for.
     """
 
-    def __init__(self, last_words: "Callable[[], str]") -> None:
+    def __init__(self, last_words: "Callable[[], str]", limit: "Callable[[], float] | None" = None) -> None:
         self.signum = 0  # 0 as long as none has come
         self.at = 0.0
+        self.obeyed = False  # the step in hand is finished, and what follows is saving
         self.leaving = on_leaving(last_words)
+        self.limit = limit
 
     def __enter__(self) -> "StopRequest":
         global request
@@ -112,6 +124,8 @@ class StopRequest:
             return NAMES[signum] not in BY_HAND or time.monotonic() - self.at < SAME_PRESS
         self.signum, self.at = signum, time.monotonic()
         beside(self.notice)
+        if self.limit:
+            beside(self.wait_no_longer, self.limit())
         return True
 
     def notice(self) -> None:
@@ -119,6 +133,12 @@ class StopRequest:
         if request is self:
             end_line(self.signum)
             write_line("finishing this step, then saving; Ctrl-C again leaves at once")
+
+    def wait_no_longer(self, seconds: float) -> None:
+        time.sleep(seconds)
+        with staying:
+            if request is self and not self.obeyed:
+                leave(self.signum)
 
 
 class on_leaving:
@@ -189,7 +209,8 @@ def end_line(signum: int) -> None:
 
 
 def write_line(message: str) -> None:
-    write(f"{program}: {message}\n")
+    if rank == 0:
+        write(f"{program}: {message}\n")
 
 
 def write(text: str) -> None:

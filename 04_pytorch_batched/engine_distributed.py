@@ -1,0 +1,73 @@
+"""`--distributed`: the same engine in several processes, started by torchrun. Each takes its share of every batch.
+
+    torchrun --nproc_per_node 2 main.py --distributed
+
+Each process has all weights and sees some of a batch's documents. The loss is the mean over the tokens of the whole
+batch, so what a process finds counts by its tokens; one that has no document takes part with weight 0.
+"""
+
+from datetime import timedelta
+
+import engine
+import torch
+import torch.distributed as dist
+from engine import OUT_OF_MEMORY, export_state, logits, loss_and_grads, next_logits
+from microgpt import adam_step
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+__all__ = ["LOST_PROCESS", "OUT_OF_MEMORY", "evaluate", "export_state", "logits", "loss_and_grads", "make_state"]
+__all__ += ["maximum", "next_logits", "rank", "train_steps"]
+
+dist.init_process_group(timeout=timedelta(minutes=10))  # the launcher's environment says who is who
+LOST_PROCESS = ("by peer", "remote process exited")  # Gloo, NCCL
+rank, processes = dist.get_rank(), dist.get_world_size()
+
+
+class Share(nn.Module):
+    """The loss of a batch as a module's output: what DistributedDataParallel wraps."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch):
+        return engine.mean_loss(self.model, batch)
+
+
+def make_state(*args, **kwargs):
+    state = engine.make_state(*args, **kwargs)
+    state.share = DistributedDataParallel(Share(state.model))
+    return state
+
+
+def train_steps(state, batches, config):
+    losses = torch.stack([train_step(state, batch, config) for batch in batches])
+    dist.all_reduce(losses)
+    return state, losses.tolist()
+
+
+def train_step(state, batch, config):
+    loss = weight(batch) * state.share(batch[rank::processes] or batch[:1])
+    (processes * loss).backward()  # the wrapper takes the mean of the processes' gradients, and their sum is wanted
+    adam_step(state, config)
+    return loss.detach()
+
+
+def weight(batch):
+    """Return the part of the batch's tokens that this process has."""
+    tokens = [len(doc) - 1 for doc in batch]
+    return sum(tokens[rank::processes]) / sum(tokens)
+
+
+@torch.inference_mode()
+def evaluate(state, batch, config):
+    loss = weight(batch) * engine.mean_loss(state.model, batch[rank::processes] or batch[:1])
+    dist.all_reduce(loss)
+    return loss.item()
+
+
+def maximum(values):
+    largest = torch.tensor(values, dtype=torch.float64)
+    dist.all_reduce(largest, dist.ReduceOp.MAX)
+    return largest.tolist()
