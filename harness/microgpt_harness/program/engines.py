@@ -84,12 +84,17 @@ def preparing(folder: Folder, args: Namespace) -> contextlib.AbstractContextMana
 
 @contextlib.contextmanager
 def memory_errors(engine: Engine) -> Iterator[None]:
-    """Turn the framework's own way of saying that there is no memory left into a MemoryError."""
+    """Turn the framework's own way of saying that there is no memory left into a MemoryError.
+
+    And what it says where another process is gone, into a RunError.
+    """
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         if any(words in str(error) for words in getattr(engine, "OUT_OF_MEMORY", ())):
             raise MemoryError from error
+        if any(words in str(error) for words in engine.LOST_PROCESS):
+            raise RunError("another process of this run is gone") from error
         raise
 
 

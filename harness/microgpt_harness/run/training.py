@@ -195,7 +195,7 @@ def take_all_steps(
             run.trail = metrics.longer_trail(run.trail, records)
             if validation_batch and (run.step % run.settings.val_every == 0 or run.step == run.config.num_steps):
                 records[-1]["val_loss"] = validate(run, validation_batch)
-            if writer:
+            if writer is not None:
                 writer.write(records)
             show(run, progress, records, request)
             on_records(records)
@@ -283,7 +283,7 @@ def check_finite(run: Run, records: list[metrics.Record], writer: metrics.Writer
     """Raise RunError at the first loss that is no number any more, when the records before it are written."""
     for i, record in enumerate(records):
         if not math.isfinite(record["loss"]):
-            if writer:
+            if writer is not None:
                 writer.write(records[:i])
             raise RunError(diverged(run, f"the loss is {record['loss']}", record["step"]))
 

@@ -1,0 +1,229 @@
+"""Several processes compute what one does, and stop, fail and go on together: by the launchers that people use."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lessons import FOLDERS, offered
+from microgpt_harness.run import checkpoint, metrics
+from program import DEADLINE, ROOT, command, environment, run, until
+
+TOLERANCE = 1e-12  # of a loss in float64, against one process: only the order of additions differs
+STEPS = 30
+PATIENCE = 3 * DEADLINE  # several processes on a busy machine wait for each other too
+TOGETHER = [folder for folder in FOLDERS if offered(folder).distributed]
+PYTORCH = "04_pytorch_batched"
+BIN = Path(sys.executable).parent
+WORKER = Path(__file__).with_name("several_processes.py")
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # as torchrun has it
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in Linux's /proc")
+
+
+# Launchers
+def launch_torchrun(count: int, arguments: list[str]) -> list[list[str]]:
+    return [[str(BIN / "torchrun"), "--standalone", "--nproc_per_node", str(count), *arguments[1:]]]
+
+
+def launch_mlx(count: int, arguments: list[str]) -> list[list[str]]:
+    return [[str(BIN / "mlx.launch"), "-n", str(count), "--starting-port", str(free_port()), *arguments]]
+
+
+def launch_jax(count: int, arguments: list[str]) -> list[list[str]]:
+    """JAX has no launcher: each process is told by its environment."""
+    shared = [f"JAX_COORDINATOR_ADDRESS=127.0.0.1:{free_port()}", f"JAX_NUM_PROCESSES={count}"]
+    return [["env", *shared, f"JAX_PROCESS_ID={i}", *arguments] for i in range(count)]
+
+
+DEVICES = {"05_jax": "--xla_force_host_platform_device_count"}  # any number in one process
+LAUNCHERS = {PYTORCH: launch_torchrun, "05_jax": launch_jax, "06_mlx": launch_mlx}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@dataclass
+class Launched:
+    """A launcher at work, or several processes that need none, and a mark in the environment of all that they start."""
+
+    running: list[subprocess.Popen]
+    mark: str
+
+    def left(self, *more: str) -> list[int]:
+        """Return the processes that are there, of those whose environment holds `more` words too."""
+        wanted = {word.encode() for word in (f"MARK={self.mark}", *more)}
+        return [pid for pid, environ in environments() if wanted <= set(environ.split(b"\0"))]
+
+    def end(self) -> tuple[list[int], str, str]:
+        """Wait for the end. Return exit codes, and what all have printed."""
+        outputs = [process.communicate(timeout=PATIENCE) for process in self.running]
+        until(lambda: not self.left(), "the end of what was started")
+        codes = [process.returncode for process in self.running]
+        return codes, "".join(out for out, _ in outputs), "".join(err for _, err in outputs)
+
+
+def environments() -> Iterator[tuple[int, bytes]]:
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # another user's, or gone meanwhile
+            yield int(path.parent.name), path.read_bytes()
+
+
+@contextlib.contextmanager
+def launched(folder: str, count: int, arguments: list[str], **env: str) -> Iterator[Launched]:
+    """Start a command in `count` processes, and leave none of them behind."""
+    mark = f"{os.getpid()}-{free_port()}"
+    env = environment(no_proxy="127.0.0.1,localhost", MARK=mark, **ONE_THREAD, **env)
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
+    commands = LAUNCHERS[folder](count, arguments) if count > 1 else [arguments]
+    started = Launched([subprocess.Popen(each, env=env, **pipes) for each in commands], mark)
+    try:
+        yield started
+    finally:
+        for pid in started.left():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for process in started.running:
+            process.communicate()
+
+
+def own_lines(stderr: str) -> list[str]:
+    """Return what main.py said, of all that launchers and frameworks say."""
+    return [line for line in stderr.splitlines() if line.startswith(("main.py: ", "main.py ("))]
+
+
+def the_line(stderr: str) -> str:
+    (line,) = own_lines(stderr)
+    return line
+
+
+# The same numbers
+@cache
+def alone(folder: str, path: Path) -> dict[str, Any]:
+    result = path / f"{folder}.json"
+    subprocess.run(training(folder, result, "engine"), env=environment(**ONE_THREAD), timeout=DEADLINE, check=True)
+    return json.loads(result.read_text(encoding="utf-8"))["engine"]
+
+
+def training(folder: str, result: Path, *modules: str) -> list[str]:
+    return [sys.executable, str(WORKER), folder, str(STEPS), str(result), *modules]
+
+
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("folder", TOGETHER)
+def test_the_same_losses_as_one_process(folder, count, tmp_path, tmp_path_factory, record):
+    processes, env = count, {}
+    if folder in DEVICES:
+        processes, env = 1, {"XLA_FLAGS": f"{DEVICES[folder]}={count}"}
+    elif count > 2:
+        pytest.skip("so many processes take long to start")
+    result = tmp_path / "result.json"
+    modules = [module for module in (offered(folder).distributed, offered(folder).sharded) if module]
+    with launched(folder, processes, training(folder, result, *modules), **env) as several:
+        codes, _, stderr = several.end()
+    assert not any(codes), stderr
+    found = json.loads(result.read_text(encoding="utf-8"))
+    expected = alone(folder, tmp_path_factory.getbasetemp())
+    for module in modules:
+        assert list(found[module]) == list(expected)
+        for case, figures in expected.items():
+            for what in ("losses", "validation losses"):
+                difference = furthest(found[module][case][what], figures[what])
+                record(f"{count} processes, {what}", f"{folder} {module} {case}", difference, bound=TOLERANCE)
+            assert found[module][case]["samples"] == figures["samples"]
+
+
+def furthest(some: list[float], others: list[float]) -> float:
+    assert len(some) == len(others) > 0
+    return max(abs(a - b) for a, b in zip(some, others))
+
+
+@pytest.mark.parametrize("folder", TOGETHER)
+def test_a_run_goes_on_with_any_number_of_processes(folder, tmp_path):
+    flags = ["--dtype", "float64", "--batch-size", 5, "--no-plot", "--val-every", 0, "--steps", 24, "--device", "cpu"]
+    whole = run(folder, *flags, "--out", tmp_path / "whole")
+    here = [*flags, "--out", tmp_path / "parts"]
+    run(folder, *here, "--stop-at", 6)
+    with_3 = "--shard" if offered(folder).sharded else "--distributed"
+    for count, way, last in ((3, with_3, 12), (2, "--distributed", 18)):
+        with launched(folder, count, command(folder, *here, way, "--resume", "--stop-at", last)) as several:
+            codes, _, stderr = several.end()
+        assert not any(codes), stderr
+    parts = run(folder, *here, "--resume")
+    losses, expected = (
+        [r["loss"] for r in metrics.each(tmp_path / out / "names" / folder)] for out in ("parts", "whole")
+    )
+    assert len(losses) == 24
+    assert furthest(losses, expected) <= TOLERANCE
+    assert parts.samples == whole.samples
+
+
+# What goes wrong
+def test_what_is_wrong_in_all_of_them_is_said_once():
+    with launched(PYTORCH, 2, command(PYTORCH, "--distributed", "--n-embd", 15)) as several:
+        codes, stdout, stderr = several.end()
+    assert any(codes)
+    assert not stdout.strip()
+    assert "n_embd 15 is not divisible by n_head 4" in the_line(stderr)
+
+
+def test_what_is_wrong_in_one_of_them_it_says_itself(tmp_path):
+    """Process 1 cannot read the file that process 0 reads."""
+    script = tmp_path / "main.py"
+    script.write_text(
+        "import os, runpy, sys\n"
+        f"sys.argv[0] = {str(ROOT / PYTORCH / 'main.py')!r}\n"
+        "if os.environ['RANK'] == '1':\n"
+        "    sys.argv[-1] += '.missing'\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n",
+        encoding="utf-8",
+    )
+    flags = ["--distributed", "--out", str(tmp_path), "--no-plot", "--dataset", str(ROOT / "data" / "names.txt")]
+    with launched(PYTORCH, 2, [sys.executable, str(script), *flags]) as several:
+        codes, _, stderr = several.end()
+    assert any(codes)
+    own, *others = own_lines(stderr)
+    assert own.startswith("main.py (process 1): ")
+    assert ".missing: no such file" in own
+    assert others in ([], ["main.py: another process of this run is gone"])
+
+
+@contextlib.contextmanager
+def training_long(folder: str, out: Path) -> Iterator[tuple[Launched, Path]]:
+    """Two processes that have saved once and train on, and their checkpoint."""
+    path = out / "names" / folder / offered(folder).checkpoint
+    flags = ["--steps", 10**6, "--save-every", 20, "--log-every", 0, "--no-plot", "--val-every", 0, "--out", out]
+    with launched(folder, 2, command(folder, "--distributed", *flags)) as several:
+        until(path.exists, "a checkpoint")
+        yield several, path
+
+
+@pytest.mark.parametrize("folder", TOGETHER)
+def test_where_one_is_killed_the_others_end(folder, tmp_path):
+    with training_long(folder, tmp_path) as (several, path):
+        (victim,) = several.left(f"{offered(folder).ranks[0]}=1")
+        os.kill(victim, signal.SIGKILL)
+        _, _, stderr = several.end()
+    assert "another process of this run is gone; the checkpoint of step " in the_line(stderr)
+    assert checkpoint.load(path).step >= 20
+
+
+@pytest.mark.parametrize("folder", TOGETHER)
+def test_a_launcher_that_is_asked_to_end_has_all_of_them_save(folder, tmp_path):
+    with training_long(folder, tmp_path) as (several, path):
+        several.running[0].send_signal(signal.SIGTERM)
+        several.end()
+    saved = checkpoint.load(path)
+    assert [record["step"] for record in metrics.each(path.parent)] == list(range(1, saved.step + 1))
