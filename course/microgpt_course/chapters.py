@@ -51,7 +51,7 @@ class Page:
 def build(site: Site, made: Material) -> None:
     chapters = list(all_chapters(made))
     pages = [render(site, made, chapters, chapter) for chapter in chapters]
-    site.web("chapter.css", "widgets.js")
+    site.web("chapter.css", "plot.js", "widgets.js")
     for name in sorted({name for page in pages for name in page.widgets}):
         site.asset(f"assets/widgets/{name}.js", widget_file(name).read_bytes())
     for i, page in enumerate(pages):

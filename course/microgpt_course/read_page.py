@@ -18,7 +18,7 @@ from .site import Site
 
 
 def build(site: Site, made: Material) -> None:
-    site.web("charts.css", "charts.js", "numbers.js", "read.css", "read.js")
+    site.web("charts.css", "plot.js", "charts.js", "numbers.js", "read.css", "read.js")
     recorded = Recorded(made)
     recorded.write(site)
     sections = list(sections_of(made, recorded))

@@ -20,7 +20,7 @@ def build(site: Site, made: Material) -> None:
     lesson = made.lesson(EXPLICIT)
     printed = made.explicit_training.printed
     if not left_out:
-        site.web("charts.js", "charts.css", "run/run.js")
+        site.web("plot.js", "charts.js", "charts.css", "run/run.js")
         site.data("run/lesson", lesson_data(lesson, printed) | {"tokens": number_of_tokens(made.root)})
         site.data("run/files", files(made.root), packed=True)
     site.web("run/run.css")

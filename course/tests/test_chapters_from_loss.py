@@ -64,8 +64,8 @@ def test_nudge_foretells_and_computes(site: Path, visit: Callable[..., Any]) -> 
     slider = place.get_by_role("slider")
     for weight in given(place)["weights"]:
         choose(place, weight["label"].split(",")[0])
-        ticks = place.locator("svg text[x='52']").all_text_contents()
-        assert len(set(ticks)) == 5  # however flat the curve is
+        ticks = place.locator("svg text.up").all_text_contents()
+        assert len(set(ticks)) == len(ticks) >= 3  # however flat the curve is
         for key, at in (("Home", 0), ("End", -1)):
             slide(slider, key)
             middle = weight["losses"][len(weight["losses"]) // 2]

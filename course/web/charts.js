@@ -1,5 +1,5 @@
 // Pictures of numbers, as HTML and SVG that follow the page's colours in light and dark. A page that uses them links
-// assets/charts.css and assets/charts.js (after course.js). Every function returns an element; numbers may be null,
+// assets/charts.css, assets/plot.js and assets/charts.js (after course.js). Every function returns an element; numbers may be null,
 // which is drawn as "no number here" (a masked score, say). Each picture has a legend and names its axes.
 //
 //   Charts.heat({values, rows, columns, rowTitle, columnTitle, title, caption, limit, numbers, legend, axes}) -> <figure>
@@ -13,21 +13,14 @@
 //   Charts.bars({values, labels, title, caption, axis, top, marked}) -> <figure>
 //       values[i] >= 0 as bars over labels[i]; `axis` says what their height is, `top` is the number at full height,
 //       `marked` the index of a bar that stands out (the right answer, say).
-//   Charts.lines({series, x, xTitle, yTitle, title, caption, ticks}) -> <figure>
-//       series: [{name, values, x}], each drawn over `x` (or its own x), with a legend; `ticks` are the labelled x.
+//   Charts.lines({series, x, xTitle, yTitle, title, caption}) -> <figure>
+//       series: [{name, values, x}], each drawn over `x` (or its own x), with a legend.
 //   Charts.table({values, rows, columns, rowTitle, columnTitle, title}) -> <div>     the numbers with their headings
 //   Charts.limit(values) -> the largest size of a number in nested arrays, 1 where all are 0
 //
 // Titles, labels and captions are texts. A title may be left out, a caption should say what the picture shows.
 const Charts = (() => {
   const { element, format } = Course;
-
-  function svg(name, attributes = {}, ...children) {
-    const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-    made.append(...children);
-    return made;
-  }
 
   const known = (values) => values.flat(Infinity).filter((value) => value !== null);
   const numbered = (length) => Array.from({ length }, (_, i) => String(i));
@@ -143,30 +136,21 @@ const Charts = (() => {
   }
 
   // Lines
-  const WIDTH = 340;
-  const HEIGHT = 170;
-  const EDGE = { left: 52, right: 14, top: 10, bottom: 40 };
+  const HEIGHT = 200;
 
-  function lines({ series, x, xTitle = "", yTitle = "", title = "", caption = "", ticks = x }) {
+  function lines({ series, x, xTitle = "", yTitle = "", title = "", caption = "" }) {
     const across = series.flatMap((one) => one.x ?? x);
     const up = series.flatMap((one) => one.values).filter((value) => value !== null);
-    const [left, right] = [Math.min(...across), Math.max(...across)];
-    const [low, high] = padded(Math.min(...up), Math.max(...up));
-    const px = (value) => EDGE.left + ((value - left) / (right - left || 1)) * (WIDTH - EDGE.left - EDGE.right);
-    const py = (value) => HEIGHT - EDGE.bottom - ((value - low) / (high - low)) * (HEIGHT - EDGE.top - EDGE.bottom);
+    const ends = { x: [Math.min(...across), Math.max(...across)], y: padded(Math.min(...up), Math.max(...up)) };
     const label = `${title || yTitle}. ${series.map((one) => lineInWords(one)).join(" ")}`;
-    const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label });
-    for (const value of [low, (low + high) / 2, high]) {
-      picture.append(svg("line", { class: "chart-grid", x1: EDGE.left, x2: WIDTH - EDGE.right, y1: py(value), y2: py(value) }));
-      picture.append(svg("text", { class: "y", x: EDGE.left - 6, y: py(value) + 4 }, format(Number(value.toPrecision(3)))));
-    }
-    for (const value of spread(ticks, px)) {
-      picture.append(svg("text", { class: "x", x: px(value), y: HEIGHT - EDGE.bottom + 15 }, format(value)));
-    }
-    picture.append(svg("text", { class: "x title", x: (EDGE.left + WIDTH - EDGE.right) / 2, y: HEIGHT - 6 }, xTitle));
-    series.forEach((one, i) => picture.append(...drawLine(one, one.x ?? x, i, px, py)));
-    const keys = series.map((one, i) => element("span", { class: `chart-key chart-line-${i}` }, element("i"), one.name));
-    return framed("lines", title, caption, element("div", { class: "chart-keys" }, yTitle, ...keys), picture);
+    const picture = Course.picture(HEIGHT, (width) => {
+      const { drawn, px, py } = Course.axes({ width, height: HEIGHT, ...ends, xTitle, label });
+      series.forEach((one, i) => drawn.append(...drawLine(one, one.x ?? x, `curve-${i}`, px, py)));
+      return drawn;
+    });
+    const keys = Course.keys(series.map((one) => one.name));
+    keys.prepend(yTitle);
+    return framed("lines", title, caption, keys, picture);
   }
 
   // Keeps away from the edges, and gives a line that never changes some room above and below.
@@ -175,23 +159,14 @@ const Charts = (() => {
     return [low >= 0 ? Math.max(0, low - room) : low - room, high + room];
   }
 
-  // Labels that would run into the one before are left out.
-  function spread(ticks, px) {
-    const kept = [];
-    for (const tick of ticks) if (!kept.length || px(tick) - px(kept.at(-1)) > 30) kept.push(tick);
-    return kept;
-  }
-
   function lineInWords({ name, values }) {
     return `${name}: ${values.length > 8 ? `from ${format(values[0])} to ${format(values.at(-1))}` : values.map(format).join(", ")}.`;
   }
 
-  function drawLine({ values }, x, i, px, py) {
+  function drawLine({ values }, x, css, px, py) {
     const points = values.flatMap((value, at) => (value === null ? [] : [[px(x[at]), py(value)]]));
-    const path = points.map(([right, down]) => `${right.toFixed(1)},${down.toFixed(1)}`).join(" ");
-    const line = svg("polyline", { class: `chart-line-${i}`, points: path });
     const dots = points.length > 30 ? [] : points;
-    return [line, ...dots.map(([cx, cy]) => svg("circle", { class: `chart-line-${i}`, cx, cy, r: 3 }))];
+    return [Course.curve(points, css), ...dots.map(([cx, cy]) => Course.svg("circle", { class: css, cx, cy, r: 4 }))];
   }
 
   // Tables

@@ -16,7 +16,7 @@
 //                                                                   coloured table; null is an empty cell
 //   Course.bars({labels, values, others, caption, show, largest, marked})
 //                                 others: values to compare with, drawn as marks; marked: labels that stand out
-//   Course.plot({curves: [{points: [[x, y], …], label}], x, y, dot, range})   curves; x and y name the axes
+//   Course.plot({curves: [{points: [[x, y], …], label}], x, y, dot, range: {y}})   curves; x and y name the axes
 //   Course.say(text)                                                a line that screen readers hear when it changes
 (() => {
   const { element, format } = Course;
@@ -85,8 +85,8 @@
       const inner = numbers ? shown : element("span", { class: "only-heard" }, shown);
       return element("td", { class: x < 0 ? "minus" : "plus", style: share, title: format(x) }, inner);
     };
-    const corner = [rowTitle && `${rowTitle} ↓`, colTitle && `${colTitle} →`].filter(Boolean).join(" ");
-    const head = element("tr", {}, element("td", { class: "corner" }, corner));
+    const corner = [rowTitle && `${rowTitle} ↓`, colTitle && `${colTitle} →`].filter(Boolean);
+    const head = element("tr", {}, element("td", { class: "corner" }, ...corner.map((title) => element("span", {}, title))));
     head.append(...cols.map((col) => element("th", { scope: "col" }, String(col))));
     const line = (row, i) => element("tr", {}, element("th", { scope: "row" }, String(row)), ...values[i].map(cell));
     const body = element("tbody", {}, ...rows.map(line));
@@ -119,54 +119,23 @@
     return element("table", { class: "bars" }, element("caption", {}, caption), element("tbody", {}, ...rows));
   };
 
-  const SVG = "http://www.w3.org/2000/svg";
-  function svg(name, attributes = {}, ...children) {
-    const made = document.createElementNS(SVG, name);
-    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-    made.append(...children);
-    return made;
-  }
-  Course.svg = svg;
+  const HEIGHT = 260;
 
-  const BOX = { width: 640, height: 260, left: 58, right: 14, top: 12, bottom: 44 };
-
-  // curves: [{points, label}], of which the second and later ones are dashed; x, y: what the axes are; dot: [x, y]
+  // curves: [{points, label}]; x, y: what the axes are; dot: [x, y]
   Course.plot = ({ curves, x, y, dot, range = {}, caption = `${y} against ${x}` }) => {
     const points = curves.flatMap((curve) => curve.points);
-    const [x0, x1] = range.x ?? ends(points.map(([a]) => a));
-    const [y0, y1] = range.y ?? ends([0, ...points.map(([, b]) => b)]);
-    const px = (a) => BOX.left + ((a - x0) / (x1 - x0 || 1)) * (BOX.width - BOX.left - BOX.right);
-    const py = (b) => BOX.height - BOX.bottom - ((b - y0) / (y1 - y0 || 1)) * (BOX.height - BOX.top - BOX.bottom);
-    const viewBox = `0 0 ${BOX.width} ${BOX.height}`;
-    const picture = svg("svg", { class: "plot", viewBox, role: "img", "aria-label": caption });
-    const write = (at, text) => picture.append(svg("text", { "text-anchor": "middle", ...at }, text));
-    for (const part of [0, 0.25, 0.5, 0.75, 1]) {
-      const at = py(y0 + part * (y1 - y0));
-      picture.append(svg("path", { class: part ? "grid" : "axis", d: `M${BOX.left} ${at}H${BOX.width - BOX.right}` }));
-      write({ x: BOX.left - 6, y: at + 4, "text-anchor": "end" }, tick(y0 + part * (y1 - y0), (y1 - y0) / 4));
-      const across = x0 + part * (x1 - x0);
-      const anchor = part === 1 ? "end" : "middle";
-      write({ x: px(across), y: BOX.height - BOX.bottom + 16, "text-anchor": anchor }, tick(across, (x1 - x0) / 4));
-    }
-    write({ x: (BOX.left + BOX.width) / 2, y: BOX.height - 6 }, x);
-    write({ transform: `translate(12 ${BOX.height / 2 - 10}) rotate(-90)` }, y);
-    curves.forEach((curve, i) => {
-      const d = curve.points.map(([a, b], k) => `${k ? "L" : "M"}${px(a).toFixed(1)} ${py(b).toFixed(1)}`).join("");
-      picture.append(svg("path", { class: i ? "curve other" : "curve", d }));
+    const from = { x: ends(points.map(([a]) => a)), y: range.y ?? ends([0, ...points.map(([, b]) => b)]) };
+    const place = Course.picture(HEIGHT, (width) => {
+      const { drawn, px, py } = Course.axes({ width, height: HEIGHT, ...from, xTitle: x, yTitle: y, label: caption });
+      curves.forEach((curve, i) => drawn.append(Course.curve(curve.points.map(([a, b]) => [px(a), py(b)]), `curve-${i}`)));
+      if (dot) drawn.append(Course.svg("circle", { class: "curve-0", cx: px(dot[0]), cy: py(dot[1]), r: 5 }));
+      return drawn;
     });
-    if (dot) picture.append(svg("circle", { class: "dot", cx: px(dot[0]), cy: py(dot[1]), r: 5 }));
-    const named = curves.filter((curve) => curve.label).map((curve) => curve.label);
-    const legend = named.length > 1 ? ` Solid: ${named[0]}. Dashed: ${named.slice(1).join(", ")}.` : "";
-    return element("figure", {}, picture, element("figcaption", {}, `${caption}.${legend}`));
+    const keys = curves.length > 1 ? [Course.keys(curves.map((curve) => curve.label))] : [];
+    return element("figure", {}, ...keys, place, element("figcaption", {}, `${caption}.`));
   };
 
   function ends(values) {
     return [Math.min(...values), Math.max(...values)];
-  }
-
-  // With as many digits as tell a tick from the next one, which is `apart` from it.
-  function tick(number, apart) {
-    const behind = apart > 0 ? Math.max(0, Math.ceil(1 - Math.log10(apart))) : 3;
-    return String(Number(number.toFixed(behind))).replace("-", "−");
   }
 })();

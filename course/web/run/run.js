@@ -142,6 +142,7 @@
     enable("run-stop", true);
     closePrompt("The model is being trained.");
     showState("Loading Python …", null);
+    Course.bringIntoView(find("run-output").parentElement); // on a narrow screen it is below the text
     showEnd(await Promise.race([work(own), stopped]));
   }
 
@@ -285,7 +286,6 @@
     if (run) run.curve = null;
     recordedMeans ??= means(lesson.printed.flatMap((line) => (LOSS.exec(line) ? [Number(LOSS.exec(line)[1])] : [])));
     const own = means(losses);
-    const steps = Math.max(recordedMeans.length, own.length);
     const x = (values) => values.map((_, i) => i + 1);
     const series = [{ name: "recorded", values: recordedMeans, x: x(recordedMeans) }];
     if (own.length) series.push({ name: "this run", values: own, x: x(own) });
@@ -296,7 +296,6 @@
       yTitle: `loss, mean of the last ${SMOOTHED} steps`,
       title: "How the loss falls",
       caption: whatALossMeans(),
-      ticks: Array.from({ length: 6 }, (_, i) => Math.max(1, Math.round((i * steps) / 5))),
     });
     find("run-curve").replaceChildren(curve);
   }

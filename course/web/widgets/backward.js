@@ -44,7 +44,7 @@ Course.widget("backward", (element, { graph }) => {
     const state = at === moves - 1 ? "now" : at < moves ? "done" : "";
     const [x1, y1, x2, y2] = [from.x, from.y - BOX.height / 2, to.x, to.y + BOX.height / 2];
     const line = svg("path", { class: `edge ${state}`, d: `M${x1} ${y1}L${x2} ${y2}` });
-    const text = svg("text", { class: `rate ${state}`, x: (x1 + x2) / 2 + 7, y: (y1 + y2) / 2 + 4 }, `× ${format(rate)}`);
+    const text = svg("text", { class: `rate ${state}`, x: (x1 + x2) / 2, y: (y1 + y2) / 2 + 4 }, `× ${format(rate)}`);
     return [line, text];
   }
 

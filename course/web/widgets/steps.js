@@ -11,7 +11,6 @@ Course.widget("steps", (element, data) => {
   const steps = first.first + first.values.length - 1;
   const chosen = { option: 0, step: data.step ?? 1 };
   const HEIGHT = 230;
-  const EDGE = { left: 56, right: 12, top: 10, bottom: 42 };
   const pictures = make("div");
   const facts = make("div", { role: "status" });
 
@@ -29,64 +28,35 @@ Course.widget("steps", (element, data) => {
     input.dispatchEvent(new Event("input"));
   }
 
-  // A picture is drawn anew for every width, so that its text always has the size of other text.
-  function draw(picture, place) {
-    const width = Math.max(280, place.clientWidth);
-    const last = Math.max(...picture.curves.map((curve) => curve.first + curve.values.length - 1));
-    const from = Math.min(...picture.curves.map((curve) => curve.first));
-    const all = picture.curves.flatMap((curve) => curve.values);
-    const room = (Math.max(...all) - Math.min(...all)) * 0.05;
-    const [low, high] = [Math.min(...all) - room, Math.max(...all) + room];
-    const px = (step) => EDGE.left + ((step - from) / (last - from)) * (width - EDGE.left - EDGE.right);
-    const py = (value) => EDGE.top + ((high - value) / (high - low)) * (HEIGHT - EDGE.top - EDGE.bottom);
-    const label = `${picture.caption} ${picture.curves.map(inWords).join(" ")}`;
-    const drawn = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, height: HEIGHT, width, role: "img", "aria-label": label });
-    for (const value of levels(low, high)) {
-      drawn.append(svg("path", { class: "grid", d: `M${EDGE.left} ${py(value)}H${width - EDGE.right}` }));
-      drawn.append(svg("text", { class: "up", x: EDGE.left - 6, y: py(value) + 4 }, short(value)));
-    }
-    for (let part = 0; part <= 5; part++) {
-      const step = Math.round(part === 0 ? from : (part * last) / 5);
-      drawn.append(svg("text", { class: part === 5 ? "end" : "", x: part === 5 ? width - EDGE.right : px(step), y: HEIGHT - 24 }, String(step)));
-    }
-    drawn.append(svg("text", { x: (EDGE.left + width - EDGE.right) / 2, y: HEIGHT - 6 }, picture.x));
-    picture.curves.forEach((curve, i) => {
-      const points = curve.values.map((value, k) => `${px(curve.first + k).toFixed(1)},${py(value).toFixed(1)}`).join(" ");
-      drawn.append(svg("polyline", { class: `curve-${i}${curve.quiet ? " quiet" : ""}`, points }));
-    });
-    drawn.append(svg("path", { class: "cursor", d: `M${px(chosen.step)} ${EDGE.top}V${HEIGHT - EDGE.bottom}` }));
-    picture.curves.forEach((curve, i) => {
-      const value = curve.values[chosen.step - curve.first];
-      if (value !== undefined) drawn.append(svg("circle", { class: `curve-${i}${curve.quiet ? " quiet" : ""}`, cx: px(chosen.step), cy: py(value), r: 4 }));
-    });
-    const point = (event) => {
-      const box = drawn.getBoundingClientRect();
-      go(from + ((event.clientX - box.left - EDGE.left) / (width - EDGE.left - EDGE.right)) * (last - from));
-    };
-    drawn.addEventListener("pointerdown", point);
-    drawn.addEventListener("pointermove", (event) => event.buttons === 1 && point(event));
-    place.replaceChildren(drawn);
-  }
-
-  // Round numbers between two ends: 0.1, 0.2, 0.3 …
-  function levels(low, high) {
-    const rough = (high - low) / 4;
-    const ten = 10 ** Math.floor(Math.log10(rough));
-    const step = [1, 2, 5, 10].map((times) => times * ten).find((size) => size >= rough);
-    const found = [];
-    for (let k = Math.ceil(low / step); k * step <= high; k++) found.push(k * step);
-    return found;
-  }
-
   const inWords = ({ name, values }) => `${name}: from ${short(values[0])} to ${short(values.at(-1))}.`;
+  const css = (curve, i) => `curve-${i}${curve.quiet ? " quiet" : ""}`;
 
-  function framed(picture) {
-    const place = make("div", { class: "curves" });
-    new ResizeObserver(() => draw(picture, place)).observe(place);
-    const keys = picture.curves.map((curve, i) =>
-      make("span", { class: "key" }, make("i", { class: `curve-${i}${curve.quiet ? " quiet" : ""}` }), curve.name),
-    );
-    return make("figure", {}, make("div", { class: "keys" }, ...keys), place, make("figcaption", {}, picture.caption));
+  function framed({ curves, x, caption }) {
+    const all = curves.flatMap((curve) => curve.values);
+    const room = (Math.max(...all) - Math.min(...all)) * 0.05;
+    const ends = {
+      x: [Math.min(...curves.map((curve) => curve.first)), Math.max(...curves.map((curve) => curve.first + curve.values.length - 1))],
+      y: [Math.min(...all) - room, Math.max(...all) + room],
+    };
+    const label = `${caption} ${curves.map(inWords).join(" ")}`;
+    let across; // from a pointer to a step
+    const place = Course.picture(HEIGHT, (width) => {
+      const axes = Course.axes({ width, height: HEIGHT, ...ends, xTitle: x, label });
+      const { drawn, px, py } = axes;
+      across = axes.across;
+      curves.forEach((curve, i) => drawn.append(Course.curve(curve.values.map((value, k) => [px(curve.first + k), py(value)]), css(curve, i))));
+      drawn.append(svg("path", { class: "cursor", d: `M${px(chosen.step)} ${py(ends.y[1])}V${py(ends.y[0])}` }));
+      curves.forEach((curve, i) => {
+        const value = curve.values[chosen.step - curve.first];
+        if (value !== undefined) drawn.append(svg("circle", { class: css(curve, i), cx: px(chosen.step), cy: py(value), r: 4 }));
+      });
+      return drawn;
+    });
+    place.classList.add("curves");
+    place.addEventListener("pointerdown", (event) => go(across(event)));
+    place.addEventListener("pointermove", (event) => event.buttons === 1 && go(across(event)));
+    const keys = Course.keys(curves.map((curve) => curve.name), (i) => css(curves[i], i));
+    return make("figure", {}, keys, place, make("figcaption", {}, caption));
   }
 
   function table({ title, facts: others, pictures: drawn }) {
@@ -100,7 +70,7 @@ Course.widget("steps", (element, data) => {
     const option = data.options[chosen.option];
     facts.replaceChildren(...table(option));
     if (anew) pictures.replaceChildren(...option.pictures.map(framed));
-    else [...pictures.querySelectorAll(".curves")].forEach((place, i) => draw(option.pictures[i], place));
+    else for (const place of pictures.querySelectorAll(".curves")) place.redraw();
   }
 
   const controls = [slider];
