@@ -42,6 +42,8 @@ MARKDOWN.add_render_rule(
 MARKDOWN.add_render_rule("table_close", lambda *_: "</table></div>")
 MARKDOWN.add_render_rule("fence", lambda _, tokens, i, *__: commands(tokens[i].content))
 HELD = re.compile(r'<(div|span) data-held="(\d+)"></\1>')
+# What closes a sentence stays on the line of the word before it, also where that is a button.
+END_OF_TERM = re.compile(r'(<button [^>]*class="term"[^>]*>[^<]*</button>(?:<span popover.*?</span>)?)([.,:;?!)]+)')
 Texts = Callable[[], str]  # what stands in a Jinja2 call block
 
 
@@ -269,7 +271,8 @@ class Tools:
         """Put the blocks in, also those that stand in others."""
         while HELD.search(html):
             html = HELD.sub(lambda match: self.held[int(match[2])], html)
-        return html
+        html = re.sub(r"(?<=\d) × (?=\d)", "\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}", html)
+        return END_OF_TERM.sub(r'<span class="term-end">\1\2</span>', html)
 
 
 # Code
@@ -285,8 +288,8 @@ def block(lesson: Lesson, cell: Cell) -> str:
         f"lines {cell.first} to {last}" if last > cell.first else f"line {last}"
     )
     return (
-        f'<figure class="code-block"><pre class="code" role="group" tabindex="0" aria-label="{title}">{lines}</pre>'
-        f"<figcaption>{title}</figcaption></figure>"
+        f'<figure class="code-block"><figcaption>{title}</figcaption>'
+        f'<pre class="code" role="group" aria-label="{title}">{lines}</pre></figure>'
     )
 
 

@@ -29,10 +29,15 @@ def line_html(lesson: Lesson, number: int, line: str, goes_on: bool) -> str:
     would be drawn as a blank line.
     """
     anchor = line_anchor(lesson, number)
+    rest = line.lstrip(" ")
+    blanks = line[: len(line) - len(rest)]
+    # They are there to be copied; the style sheet moves the line instead, and what goes on below it when it is too long.
+    indent = f' style="--in:{len(blanks)}"' if blanks else ""
+    line = f"<span>{blanks}</span>{rest}" if blanks else line
     # the number is drawn by the style sheet, so that copied code has none
     link = f'<a class="no" href="#{anchor}" aria-label="line {number}" data-no="{number}" tabindex="-1"></a>'
     end = "\n" if goes_on else ""
-    return f'<span class="line" id="{anchor}">{link}{line}{end}</span>'
+    return f'<span class="line" id="{anchor}"{indent}>{link}{line}{end}</span>'
 
 
 def line_anchor(lesson: Lesson, number: int) -> str:
@@ -42,9 +47,9 @@ def line_anchor(lesson: Lesson, number: int) -> str:
 def block_html(lesson: Lesson, cell: Cell, caption: str = "") -> str:
     """Return a cell as a whole block of code, with its caption and its line numbers, for use within a text."""
     title = html.escape(caption or f"{lesson.folder}/microgpt.py, lines {cell.first} to {cell.last}")
-    label = f'role="region" tabindex="0" aria-label="{title}"'
+    label = f'role="region" aria-label="{title}"'
     opened = f'<pre class="code" {label} data-folder="{lesson.folder}" data-function="{html.escape(cell.name)}">'
-    return f"<figure class=code-block>{opened}{cell_html(lesson, cell)}</pre><figcaption>{title}</figcaption></figure>"
+    return f"<figure class=code-block><figcaption>{title}</figcaption>{opened}{cell_html(lesson, cell)}</pre></figure>"
 
 
 def highlighted(lesson: Lesson) -> list[str]:

@@ -102,9 +102,8 @@ def plain_html(array: np.ndarray, head: Head, title: str, digits: int) -> str:
 
 
 def table_html(cells: list[list[str]], head: Head, caption: str, css: str) -> str:
-    corner = " ".join(
-        filter(None, [head.row_title and f"{head.row_title} ↓", head.col_title and f"{head.col_title} →"])
-    )
+    titles = filter(None, [head.row_title and f"{head.row_title} ↓", head.col_title and f"{head.col_title} →"])
+    corner = " ".join(f"<span>{escape(title)}</span>" for title in titles)
     top = "".join(f'<th scope="col">{escape(label)}</th>' for label in head.cols)
     body = "".join(
         f'<tr><th scope="row">{escape(label)}</th>{"".join(row)}</tr>'
@@ -113,7 +112,7 @@ def table_html(cells: list[list[str]], head: Head, caption: str, css: str) -> st
     name = escape(re.sub(r"<[^>]*>", "", caption)) or "numbers"
     return (
         f'<figure class="tensor"><div class="scroll" role="group" tabindex="0" aria-label="{name}">'
-        f'<table class="{css}"><thead><tr><td class="corner">{escape(corner)}</td>{top}</tr></thead>'
+        f'<table class="{css}"><thead><tr><td class="corner">{corner}</td>{top}</tr></thead>'
         f"<tbody>{body}</tbody></table></div><figcaption>{caption}</figcaption></figure>"
     )
 

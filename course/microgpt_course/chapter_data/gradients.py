@@ -83,8 +83,7 @@ def small_code() -> Markup:
     body = inspect.cleandoc("\n" + "\n".join(inspect.getsource(small_computation).splitlines()[1:-1]))
     lines = "".join(f'<span class="line">{line}</span>' for line in to_lines(f"{first}\n{body}\n"))
     title = "a small computation, run when this page was built"
-    label = f'role="region" tabindex="0" aria-label="{title}"'
-    block = f'<pre class="code plain" {label}>{lines}</pre><figcaption>{title}</figcaption>'
+    block = f'<figcaption>{title}</figcaption><pre class="code plain" role="group" aria-label="{title}">{lines}</pre>'
     return Markup(f'<figure class="code-block">{block}</figure>')
 
 
