@@ -579,8 +579,8 @@ def test_how_a_value_moved_over_training_is_a_line_over_the_moments(read, site):
     page = read()
     shown_numbers(page, "model-block", "residual")
     chart = page.locator(".moved svg")
-    assert chart.locator("circle.chart-line-0").count() == len(steps(site))
-    assert page.locator(".moved .chart-key").all_text_contents() == ["mean", "root mean square"]
+    assert chart.locator("circle.curve-0").count() == len(steps(site))
+    assert page.locator(".moved .key").all_text_contents() == ["mean", "root mean square"]
 
 
 def test_numbers_are_opened_read_and_closed_by_keyboard_alone(read):
@@ -607,6 +607,39 @@ def test_closing_returns_to_the_rows_button_after_a_click_in_code(read):
     page.click("#numbers .close")
     assert not page.is_visible("#numbers")
     assert page.evaluate("document.activeElement.dataset.open") == "h"
+
+
+def test_a_link_opens_the_numbers_of_a_row_at_their_moment(read_both, site):
+    page = read_both("?columns=02")
+    shown_numbers(page, "model-attention", "q")
+    document, step = documents(page)[1], steps(site)[0]
+    page.select_option("[name=document]", document)
+    page.select_option("[name=step]", str(step))
+    link = page.url
+    assert link.endswith(f"?columns=02#model-attention/q/{document}/{step}")
+    assert page.get_attribute("#numbers .anchor", "href") == f"#{link.partition('#')[2]}"
+    page.evaluate("localStorage.clear()")
+    page.goto("about:blank")
+    page.goto(link)
+    page.wait_for_function(SHOWN)
+    assert page.inner_text("#numbers-title") == "q in attention"
+    assert page.input_value("[name=document]") == document
+    assert page.input_value("[name=step]") == str(step)
+    page.keyboard.press("Escape")
+    assert page.url.endswith("?columns=02#model-attention")
+
+
+def test_a_link_opens_the_numbers_of_a_line_and_one_to_no_name_only_leads_there(read):
+    cell = ROWS["model-attention"].cells[folder(REFERENCE)]
+    lines = [cell.first + i for i, line in enumerate(cell.text.split("\n")) if line.strip().startswith("attn_scores =")]
+    page = read(f"?columns=01#{REFERENCE}-{lines[0]}/attn_scores")
+    page.wait_for_function(f"document.querySelector('.numbers-origin').textContent.includes('line {lines[0]}.')")
+    assert columns(page) == ["01", REFERENCE]
+    assert page.evaluate("document.activeElement.id") == "numbers-title"
+    nothing = read("#model-attention/no_such_name")
+    assert not nothing.is_visible("#numbers")
+    top, bar = top_of(nothing, "#model-attention")
+    assert bar - 1 <= top < bar + 60
 
 
 def test_every_name_that_a_row_offers_has_numbers(visit, site):

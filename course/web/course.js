@@ -32,9 +32,10 @@ const Course = (() => {
     return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip")));
   }
 
+  // Calls `run` when the page is there, and the script that asks for it has come to its end.
   function ready(run) {
     if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", run);
-    else run();
+    else queueMicrotask(run);
   }
 
   // What a reader does is kept for the next visit, where the browser allows it: some do not for pages of local files.
@@ -76,6 +77,13 @@ const Course = (() => {
     return made;
   }
 
+  // Scrolls to what somebody has asked for, unless a good part of it is in view.
+  function bringIntoView(element) {
+    const { top, bottom, height } = element.getBoundingClientRect();
+    const seen = Math.min(bottom, innerHeight) - Math.max(top, 0);
+    if (seen < Math.min(height, innerHeight / 3)) element.scrollIntoView();
+  }
+
   function applyTheme(theme) {
     if (theme) document.documentElement.dataset.theme = theme;
   }
@@ -98,5 +106,5 @@ const Course = (() => {
     });
   });
 
-  return { provide, load, unpack, gunzip, ready, store, format, element };
+  return { provide, load, unpack, gunzip, ready, store, format, element, bringIntoView };
 })();

@@ -18,7 +18,7 @@ const Numbers = (() => {
   const ROUNDING = 1e-4; // of a sum of probabilities that are given with 6 digits
 
   let about; // the documents, the moments of training, and by row which names have numbers
-  let shown; // what the panel shows: {row, name, column, line}
+  let shown; // what the panel shows: {row, name, column, line, place}, where `place` is the id of the row or the line
   let opener; // where the focus goes back to
   let drawn = 0; // how often the panel was asked to show something: only the last one counts
 
@@ -42,6 +42,7 @@ const Numbers = (() => {
       if ([...choice.options].some((option) => option.value === kept)) choice.value = kept;
       choice.addEventListener("change", () => {
         store.set(`numbers.${name}`, choice.value);
+        putInAddress();
         draw();
       });
     }
@@ -59,18 +60,42 @@ const Numbers = (() => {
     const column = asked.closest(".cell")?.dataset.column;
     const line = Number(asked.closest(".line")?.id.split("-")[1]);
     opener = asked.matches("button") ? asked : row.querySelector(`[data-open="${CSS.escape(asked.dataset.name)}"]`);
-    shown = { row: row.id, name: asked.dataset.open ?? asked.dataset.name, column, line };
+    const place = asked.closest(".line, .row").id;
+    shown = { row: row.id, name: asked.dataset.open ?? asked.dataset.name, column, line, place };
     part("[name=value]").replaceChildren();
+    part(".numbers-origin").replaceChildren();
+    part(".numbers-views").replaceChildren();
     panel().show();
     document.body.classList.add("with-numbers");
     part("#numbers-title").focus({ preventScroll: true });
+    putInAddress();
     draw();
     asked.scrollIntoView({ block: "nearest" });
+  }
+
+  // Opens what an address asks for: in a row or in a line, the numbers of a name. The moment may be left out.
+  function openAt(place, name, ...moment) {
+    const which = place.matches(".line") ? ".known[data-name" : "[data-open";
+    const asked = place.querySelector(`${which}="${CSS.escape(name)}"]`);
+    if (!asked) return;
+    ["document", "step"].forEach((key, i) => {
+      const choice = part(`[name=${key}]`);
+      if ([...choice.options].some((option) => option.value === moment[i])) choice.value = moment[i];
+    });
+    open(asked);
+  }
+
+  function putInAddress() {
+    const said = [shown.place, shown.name, part("[name=document]").value, part("[name=step]").value];
+    const hash = `#${said.map(encodeURIComponent).join("/")}`;
+    part(".anchor").href = hash;
+    Read.showInAddress(hash);
   }
 
   function close() {
     panel().close();
     document.body.classList.remove("with-numbers");
+    Read.showInAddress(`#${shown.place}`);
     opener?.focus({ preventScroll: true });
   }
 
@@ -349,5 +374,5 @@ const Numbers = (() => {
   }
 
   Course.ready(begin);
-  return { open };
+  return { openAt };
 })();

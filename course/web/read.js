@@ -143,14 +143,16 @@ const Read = (() => {
     return byId(name);
   }
 
+  // Behind # stands a row or a line; for a panel of numbers also a name, a document and a moment: row/name/document/step.
   function open() {
-    const name = decodeURIComponent(location.hash.slice(1));
+    const [name, ...numbers] = location.hash.slice(1).split("/").map(decodeURIComponent);
     const found = name && aim(name);
     if (!found) return;
     reveal(found);
     document.querySelectorAll(".aimed").forEach((line) => line.classList.remove("aimed"));
     if (found.matches(".line")) found.classList.add("aimed");
     found.scrollIntoView({ block: "start" });
+    if (numbers.length) Numbers.openAt(found, ...numbers);
   }
 
   // Unfolds what an element stands in, and chooses a column that shows it.
@@ -172,14 +174,17 @@ const Read = (() => {
     const link = event.target.closest('a[href^="#"]');
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
     closeMenus();
-    if (link.matches(".anchor, .no")) copy(link.getAttribute("href"));
+    if (link.matches(".anchor, .no")) copy(link);
+    if (link.closest("#numbers")) return; // they are open
     if (link.getAttribute("href") === location.hash) open(); // the address does not change, so nobody else opens it
   }
 
-  async function copy(hash) {
+  async function copy(link) {
     try {
-      await navigator.clipboard.writeText(address(hash));
+      await navigator.clipboard.writeText(address(link.getAttribute("href")));
       say("The link has been copied.");
+      link.classList.add("copied");
+      setTimeout(() => link.classList.remove("copied"), 2000);
     } catch {
       say("The link is in the address bar.");
     }
@@ -273,5 +278,5 @@ const Read = (() => {
   }
 
   Course.ready(start);
-  return { chosen };
+  return { chosen, showInAddress };
 })();
