@@ -508,6 +508,8 @@ def test_an_open_exercise_has_no_barrier_and_is_not_wider_than_a_phone(visit, se
     page.click("#exercise-hint")
     shown = check(page, filled("attention", LINEAR["syntax"]))
     assert "Python cannot read this" in shown
+    top = "document.querySelector('#exercise-verdict-title').getBoundingClientRect().top"
+    page.wait_for_function(f"{top} >= 0 && {top} < innerHeight / 2")  # the verdict stands below the text
     page.click("text=How it is checked")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.add_script_tag(path=bundle.install(dev=True) / "node_modules" / "axe-core" / "axe.min.js")

@@ -71,6 +71,12 @@ def lines(page):
     return page.eval_on_selector_all("#run-lines li", printed)
 
 
+def in_view(selector):
+    """Return whether an element begins in the window, as a condition in the page."""
+    top = f"document.querySelector('{selector}').getBoundingClientRect().top"
+    return f"{top} >= 0 && {top} < innerHeight / 2"
+
+
 def shorter(steps):
     changed = LESSON.source.replace("num_steps: int = 500", f"num_steps: int = {steps}")
     assert changed != LESSON.source
@@ -185,6 +191,9 @@ def test_a_line_is_compared_with_the_recorded_one_at_its_place(page_of_file, rec
     marks = page_of_file.eval_on_selector_all("#run-lines li", "all => all.map(one => one.className)")
     assert marks == ["same", "other", "same"]
     assert page_of_file.inner_text("#run-lines .recorded") == second
+    printed, below = (page_of_file.locator(f"#run-lines .{name}").bounding_box() for name in ("printed", "recorded"))
+    assert printed["y"] + printed["height"] <= below["y"] + 1  # neither lies on the other
+    assert abs(printed["x"] - below["x"]) < 1
     assert page_of_file.eval_on_selector_all("#run-lines b", "all => all.map(one => one.textContent)") == ["9.9999"]
     total = len(recorded["printed"])
     assert page_of_file.inner_text("#run-summary").startswith(
@@ -557,5 +566,6 @@ def test_a_narrow_page_does_not_scroll_sideways(visit, site, scheme):
     page.wait_for_selector(".cm-content")
     page.click("#run-names summary")
     run_text(page, shorter(2))
+    wait(page, in_view("#run-output"))  # it stands below the text
     wait(page, "document.querySelectorAll('#prompt-heads figure').length")
     assert page.evaluate("document.scrollingElement.scrollWidth <= innerWidth")

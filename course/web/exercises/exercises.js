@@ -295,7 +295,7 @@
     attempts.keep(exercise.name, { verdict: { ...verdict, outdated: editor.text !== text } });
     showVerdict();
     say(verdict.right ? "All is well." : "Checked: not yet.");
-    find("exercise-verdict-title").scrollIntoView({ block: "nearest" }); // on a narrow screen it is below the text
+    Course.bringIntoView(find("exercise-verdict-title").parentElement); // on a narrow screen it is below the text
   }
 
   function numberIn(id) {
@@ -368,7 +368,7 @@
     const { text } = editor;
     const lines = new Lines(find("exercise-lines"), find("exercise-lines-box"), list.printed);
     find("exercise-output").hidden = false;
-    find("exercise-output").scrollIntoView({ block: "nearest" }); // on a narrow screen it is below the text
+    Course.bringIntoView(find("exercise-output")); // on a narrow screen it is below the text
     find("exercise-output-state").textContent = "";
     editor.mark(null);
     const end = await withPython(() => checking.run({ name, text, line: (line) => lines.take(line) }));
