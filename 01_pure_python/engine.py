@@ -8,15 +8,20 @@ from microgpt import State, backward, gpt, loss_fn, tape, train_step
 
 def make_state(config, params, adam_m=None, adam_v=None, step=0, dtype="float64", device="auto"):
     """A Python float is a float64 on the CPU: there is nothing to choose."""
-    state = State(params)
+    state = State({name: lists(rows) for name, rows in params.items()})
     if adam_m:
         state.adam_m, state.adam_v = flatten(adam_m, params), flatten(adam_v, params)
     state.step = step
     return state
 
 
+def lists(rows):
+    """Return rows of Python floats. Where NumPy is installed, another folder's checkpoint comes as arrays."""
+    return rows.tolist() if hasattr(rows, "tolist") else rows
+
+
 def flatten(tensors, names):
-    return [float(number) for name in names for row in tensors[name] for number in row]
+    return [float(number) for name in names for row in lists(tensors[name]) for number in row]
 
 
 def export_state(state):

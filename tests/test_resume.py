@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from lessons import FOLDERS, each, load, offered
 from microgpt_harness.data import datasets
@@ -127,8 +128,7 @@ def test_same_folder_goes_on_bit_for_bit(folder, dtype, tmp_path):
         resumed = begin(folder, path, checkpoint.load(path), dtype=dtype)
         records += train(resumed, stop_at=stop_at)
     assert without_seconds(records) == without_seconds(expected)
-    written, wanted = (asdict(checkpoint.load(p)) for p in (path, whole.checkpoint_path))
-    assert repr(written) == repr(wanted)
+    assert content(path) == content(whole.checkpoint_path)
     assert samples(resumed) == samples(whole)
 
 
@@ -141,6 +141,14 @@ def test_more_steps_asked_for_later_mean_the_same_in_every_folder(folder, tmp_pa
     expected, losses = (records.losses for records in longer)
     assert [record["step"] for record in longer[1]] == list(range(11, 21))
     assert max(abs(a - b) for a, b in zip(losses, expected, strict=True)) <= TOLERANCE
+
+
+def content(path: Path) -> str:
+    """Return all of a checkpoint as text in which floats that differ in one bit look different."""
+    saved = asdict(checkpoint.load(path))
+    for group in checkpoint.TENSOR_GROUPS:
+        saved[group] = {name: np.asarray(matrix).tolist() for name, matrix in saved[group].items()}
+    return repr(saved)
 
 
 def without_seconds(records: list[dict]) -> list[dict]:
@@ -264,8 +272,7 @@ def test_saving_changes_no_number(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "MAX_STEPS_PER_CALL", 2)
     often = train(begin(folder, tmp_path / "b" / file_of(folder), **values), stop_at=11)
     assert without_seconds(often) == without_seconds(rarely) and len(saved) > 5
-    written = [checkpoint.load(tmp_path / name / file_of(folder)) for name in "ab"]
-    assert repr(asdict(written[0])) == repr(asdict(written[1]))
+    assert content(tmp_path / "a" / file_of(folder)) == content(tmp_path / "b" / file_of(folder))
 
 
 class Clock:

@@ -111,6 +111,22 @@ def test_state_goes_out_and_comes_back_bit_for_bit(folder, dtype):
 
 
 @DTYPES
+@pytest.mark.parametrize("given", ["float32", "float64"])
+def test_arrays_and_rows_make_the_same_state(folder, dtype, given):
+    """Of either dtype: a checkpoint of another folder may have the other one."""
+    lesson = load(folder)
+    config = comparisons.config_of(lesson)
+    groups = comparisons.params_at_point(), *comparisons.moments_under_way().values()
+    arrays = [{name: np.array(rows, given) for name, rows in group.items()} for group in groups]
+    lists = [{name: matrix.tolist() for name, matrix in group.items()} for group in arrays]
+    states = [
+        lesson.make_state(config, params, dtype, adam_m=adam_m, adam_v=adam_v, step=comparisons.STEPS_TAKEN)
+        for params, adam_m, adam_v in (arrays, lists)
+    ]
+    assert_same_bits(*map(lesson.engine.export_state, states))
+
+
+@DTYPES
 def test_a_state_from_exported_parts_steps_on_bit_for_bit(folder, dtype):
     """Step, export, rebuild, step: the same bits as two steps without a break. The step count is part of the state."""
     lesson = load(folder)

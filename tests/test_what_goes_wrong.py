@@ -99,7 +99,8 @@ def test_unknown_flags_and_arguments():
 
 def test_shapes_that_do_not_fit():
     fails(NUMPY, "--n-embd", 10, says=("n_embd 10 is not divisible by n_head 4", "--n-head 1, 2, 5, 10"))
-    fails(NUMPY, "--n-embd", 65536, says=("weights", "limit", "--n-embd"))
+    fails(NUMPY, "--n-embd", 65536, says=("weights", "GB of memory", "--n-embd"))
+    fails(PYTHON, "--n-embd", 512, says=("weights", "limit", "--n-embd"))
 
 
 @pytest.mark.parametrize(

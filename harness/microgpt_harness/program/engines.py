@@ -30,8 +30,6 @@ def load_engine(folder: Folder, args: Namespace) -> Engine:
 
 def import_engine(folder: Folder, args: Namespace, module: str) -> Engine:
     try:
-        if folder.checkpoint.endswith(".safetensors"):
-            importlib.import_module("safetensors")  # known to be missing now, and not when the run is to be saved
         return loaded(importlib.import_module(module), importlib.import_module("microgpt"))
     except ModuleNotFoundError as error:
         raise UserError(missing_module(folder, args, error.name or "")) from error

@@ -151,6 +151,7 @@ def train_one(folder: Folder, engine: Engine, args: Namespace, file: ConfigFile,
         dataset = datasets.load(name, **own, progress=lambda message: tell(args, message))
         with preparing(folder, args):
             run = begin(folder, engine, args, file, dataset, run_folder, saved)
+        del saved  # its weights are in the run's state now
         check_prompt(run)
         lock.take()
         run.lock = lock

@@ -14,36 +14,37 @@ A file may come from anyone, so nothing in it is believed before it is checked, 
 import hashlib
 import json
 import math
+import os
 import sys
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from ..contract import Tensors
-from ..system import files
+from ..contract import Rows, Tensors
+from ..system import files, memory
 from ..system.errors import RunError, UserError
 from . import bounds
 from .bounds import MAX_SCORES
 
 FORMAT_VERSION = 1
-MAX_FILE_BYTES = {".safetensors": 2**30, ".json": 2**26}
-# The lessons draw their first weights as Python lists. A checkpoint keeps three numbers a weight, in JSON as some 22
-# characters each.
-MAX_WEIGHTS = {".safetensors": 40_000_000, ".json": 500_000}
+MAX_JSON_BYTES = 2**26
+MAX_JSON_WEIGHTS = 500_000  # a checkpoint keeps three numbers a weight, in JSON as some 22 characters each
 MAX_JSON_MEMORY = 2**28  # bytes that JSON may become in memory: `{},` are 3 bytes in a file, 72 as an object
+TOO_MUCH_JSON = "its JSON would take too much memory"
 
 DOCUMENT_FIELDS = ("step", "dtype", "config", "chars", "dataset", "rng_state", "extra")
 TENSOR_GROUPS = {"params": "", "adam_m": "adam_m.", "adam_v": "adam_v."}  # with the prefix of their names in a file
-SAFETENSORS_DTYPES = {"F32": ("float32", "f", 4), "F64": ("float64", "d", 8)}  # our name, array's type code, bytes
-
-Rows = list[list[float]]
+# Our name of a dtype, its type code in Python's array and in NumPy, and the bytes of a number.
+SAFETENSORS_DTYPES = {"F32": ("float32", "f", 4), "F64": ("float64", "d", 8)}
+CHUNK = 2**16  # numbers of an array that are converted at a time
+BYTES_IN_A_LIST = 32  # of a Python float and of its place in the list
 
 
 @dataclass
 class Checkpoint:
-    """The state of a run after `step` steps. `load` gives every matrix as rows of Python floats, `save` takes either.
+    """The state of a run after `step` steps. A matrix is rows of Python floats or a NumPy array, of shape (out, in).
 
     params, adam_m and adam_v have the same names and shapes, those of `parameter_shapes`.
     config: Config's fields. chars: the sorted vocabulary without BOS. rng_state: from `random.Random.getstate()`.
@@ -79,40 +80,41 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     """
     path = Path(path)
     is_json = _is_json(path)
-    params, adam_m, adam_v = (_all_rows(getattr(checkpoint, group)) for group in TENSOR_GROUPS)
-    checkpoint = replace(checkpoint, params=params, adam_m=adam_m, adam_v=adam_v)
     try:
         _check(checkpoint)
-        data = _to_json(checkpoint) if is_json else _to_safetensors(checkpoint)
-        limit = MAX_FILE_BYTES[path.suffix.lower()]
-        _require(len(data) <= limit, f"it would be larger than {limit:,} bytes")
-    except (_InvalidError, RecursionError, MemoryError) as error:
-        remedy = "; try a smaller --lr" if isinstance(error, _NotFiniteError) else ""
-        reason = f"{_reason(error)}; an earlier one is unchanged{remedy}"
-        raise RunError(f"checkpoint {path} was not written: {reason}") from None
-    try:
         with files.replacing(path) as file:
-            file.write(data)
+            for part in _json_parts(checkpoint) if is_json else _safetensors_parts(checkpoint):
+                file.write(part)
     except OSError as error:
         raise RunError(
             f"checkpoint {path} could not be written: {error.strerror or error}; an earlier one is unchanged;"
             " make room or choose another folder with --out"
         ) from None
+    except (_InvalidError, RecursionError, MemoryError) as error:
+        remedy = "; try a smaller --lr" if isinstance(error, _NotFiniteError) else ""
+        reason = f"{_reason(error)}; an earlier one is unchanged{remedy}"
+        raise RunError(f"checkpoint {path} was not written: {reason}") from None
 
 
 def load(path: Path, remedy: str = "train first or name another with --checkpoint") -> Checkpoint:
-    """Read and check a checkpoint of either format; every matrix comes back as rows of Python floats.
+    """Read and check a checkpoint of either format.
 
-    safetensors files are read by the safetensors library where it is installed, else by the standard library.
+    Matrices come from .safetensors as NumPy arrays of the checkpoint's dtype, from .json and where NumPy is not
+    installed as rows of Python floats.
     Raises UserError, one line, for any file that is missing, damaged, or not a checkpoint of this project. `remedy` is
     what to do where there is none.
     """
     path = Path(path)
     is_json = _is_json(path)
-    data = _read_file(path, remedy)
     try:
-        document, tensors = _parse_json_file(data) if is_json else _parse_safetensors_file(data)
-        return _from_document(document, tensors)
+        if is_json:
+            return _from_json(files.read_regular(path, MAX_JSON_BYTES))
+        with files.open_regular(path, memory.total()) as file:
+            return _from_safetensors(file)
+    except FileNotFoundError:
+        raise UserError(f"no checkpoint at {path}; {remedy}") from None
+    except OSError as error:
+        raise UserError(f"checkpoint {path} cannot be read: {error.strerror}; name another with --checkpoint") from None
     except (_InvalidError, RecursionError, MemoryError) as error:
         raise UserError(
             f"checkpoint {path} cannot be used: {_reason(error)}; train again or name another with --checkpoint"
@@ -144,6 +146,10 @@ def parameter_shapes(config: dict[str, Any], vocab_size: int) -> dict[str, tuple
     return shapes
 
 
+def count_weights(config: dict[str, Any], vocab_size: int) -> int:
+    return sum(n_out * n_in for n_out, n_in in parameter_shapes(config, vocab_size).values())
+
+
 # Files
 
 
@@ -155,33 +161,15 @@ def _is_json(path: Path) -> bool:
     return suffix == ".json"
 
 
-def _read_file(path: Path, remedy: str) -> bytes:
-    try:
-        return files.read_regular(path, MAX_FILE_BYTES[path.suffix.lower()])
-    except FileNotFoundError:
-        raise UserError(f"no checkpoint at {path}; {remedy}") from None
-    except OSError as error:
-        raise UserError(f"checkpoint {path} cannot be read: {error.strerror}; name another with --checkpoint") from None
-
-
 # Writing the two formats
-
-
-def _all_rows(matrices: Tensors) -> dict[str, Rows]:
-    """Matrices as rows of Python floats; a float32 becomes the Python float of the same value."""
-    return {name: _rows(matrix) for name, matrix in matrices.items()}
-
-
-def _rows(matrix: Any) -> Rows:
-    return matrix.tolist() if hasattr(matrix, "tolist") else matrix
 
 
 def _named_tensors(checkpoint: Checkpoint) -> dict[str, Rows]:
     """Weights and moments under the names they have in a file."""
     return {
-        prefix + name: rows
+        prefix + name: matrix
         for group, prefix in TENSOR_GROUPS.items()
-        for name, rows in getattr(checkpoint, group).items()
+        for name, matrix in getattr(checkpoint, group).items()
     }
 
 
@@ -192,25 +180,48 @@ def _document(checkpoint: Checkpoint) -> dict[str, Any]:
     return document
 
 
-def _to_json(checkpoint: Checkpoint) -> bytes:
+def _json_parts(checkpoint: Checkpoint) -> list[bytes]:
     entries = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in _document(checkpoint).items()]
     tensors = [
-        f"{json.dumps(name)}: " + json.dumps(rows).replace("], [", "],\n[")  # one row a line
-        for name, rows in _named_tensors(checkpoint).items()
+        f"{json.dumps(name)}: " + json.dumps(_rows(matrix)).replace("], [", "],\n[")  # one row a line
+        for name, matrix in _named_tensors(checkpoint).items()
     ]
     entries.append('"tensors": {\n' + ",\n".join(tensors) + "\n}")
-    return ("{\n" + ",\n".join(entries) + "\n}\n").encode("utf-8")
+    data = ("{\n" + ",\n".join(entries) + "\n}\n").encode("utf-8")
+    _require(len(data) <= MAX_JSON_BYTES, f"it would be larger than {MAX_JSON_BYTES:,} bytes")
+    return [data]
 
 
-def _to_safetensors(checkpoint: Checkpoint) -> bytes:
-    try:
-        import numpy as np
-        from safetensors.numpy import save as serialize
-    except ImportError:
-        raise RunError("writing .safetensors needs the packages safetensors and numpy; .json needs neither") from None
-    # New arrays are contiguous; the library's writer silently reorders others.
-    arrays = {name: np.array(rows, dtype=checkpoint.dtype) for name, rows in _named_tensors(checkpoint).items()}
-    return serialize(arrays, metadata={"microgpt": json.dumps(_document(checkpoint))})
+def _rows(matrix: Rows) -> list[list[float]]:
+    """A matrix as rows of Python floats; a float32 becomes the Python float of the same value."""
+    return matrix.tolist() if _is_array(matrix) else matrix
+
+
+def _is_array(matrix: Rows) -> bool:
+    return hasattr(matrix, "astype")
+
+
+def _safetensors_parts(checkpoint: Checkpoint) -> Iterator[Any]:
+    """The header's length, the header, and the numbers piece by piece, so that they stand in memory once.
+
+    These are the bytes that the safetensors library writes. It would need a second copy of them, or write files of its
+    own in place of `files.replacing`'s.
+    """
+    tensors = sorted(_named_tensors(checkpoint).items())
+    code = next(code for code, (name, *_) in SAFETENSORS_DTYPES.items() if name == checkpoint.dtype)
+    _, type_code, item_bytes = SAFETENSORS_DTYPES[code]
+    header: dict[str, Any] = {"__metadata__": {"microgpt": json.dumps(_document(checkpoint))}}
+    end = 0
+    for name, matrix in tensors:
+        n_out, n_in = len(matrix), len(matrix[0])
+        begin, end = end, end + n_out * n_in * item_bytes
+        header[name] = {"dtype": code, "shape": [n_out, n_in], "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode("ascii")
+    text += b" " * (-len(text) % 8)  # the numbers begin at a multiple of 8
+    yield len(text).to_bytes(8, "little")
+    yield text
+    for _, matrix in tensors:
+        yield from _pieces(matrix, type_code)
 
 
 def _checksum(document: dict[str, Any], tensors: dict[str, Rows]) -> str:
@@ -218,9 +229,20 @@ def _checksum(document: dict[str, Any], tensors: dict[str, Rows]) -> str:
     digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode("utf-8"))
     for name in sorted(tensors):
         digest.update(name.encode("utf-8"))
-        for row in tensors[name]:
-            digest.update(_little_endian(array("d", row)))
+        for piece in _pieces(tensors[name], "d"):
+            digest.update(piece)
     return digest.hexdigest()
+
+
+def _pieces(matrix: Rows, type_code: str) -> Iterator[Any]:
+    """The numbers of a matrix, row by row, as little-endian bytes of that type, a piece at a time."""
+    if not _is_array(matrix):
+        for row in matrix:
+            yield _little_endian(array(type_code, row))
+        return
+    n_rows = max(1, CHUNK // len(matrix[0]))
+    for start in range(0, len(matrix), n_rows):
+        yield matrix[start : start + n_rows].astype(f"<{type_code}", order="C", copy=False)
 
 
 def _little_endian(values: "array[float]") -> "array[float]":
@@ -233,32 +255,45 @@ def _little_endian(values: "array[float]") -> "array[float]":
 # Reading the two formats
 
 
-def _parse_json_file(data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+def _from_json(data: bytes) -> Checkpoint:
     document = _parse_json(data)
     _require("tensors" in document, "it is JSON, but has no tensors")
     tensors = document.pop("tensors")
     _require(isinstance(tensors, dict), "its tensors are not a JSON object")
-    return document, tensors
+    return _verified(document, tensors)
 
 
-def _parse_safetensors_file(data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-    length = int.from_bytes(data[:8], "little")
-    fits = len(data) >= 8 and length <= len(data) - 8
-    _require(fits, "it is cut off, or no safetensors file")
-    entries = _parse_json(data[8 : 8 + length])
+def _from_safetensors(file: BinaryIO) -> Checkpoint:
+    """Read no number before the header says that the file holds what its config asks for."""
+    document, entries = _read_header(file)
+    claimed = _unchecked(document, entries)
+    _check_fields(claimed)
+    for name, entry, shape in _matrices(claimed):
+        _check_shape(name, tuple(entry["shape"]), shape)
+    return _verified(document, _read_tensors(file, entries))
+
+
+def _read_header(file: BinaryIO) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the document and each tensor's entry, its name → dtype, shape and offsets. The numbers come next."""
+    size = os.fstat(file.fileno()).st_size
+    length = int.from_bytes(file.read(8), "little")
+    body_bytes = size - 8 - length
+    _require(body_bytes >= 0, "it is cut off, or no safetensors file")
+    _require(length <= MAX_JSON_BYTES, TOO_MUCH_JSON)
+    entries = _parse_json(file.read(length))
     metadata = entries.pop("__metadata__", None)
     ours = isinstance(metadata, dict) and metadata.keys() == {"microgpt"} and isinstance(metadata["microgpt"], str)
     _require(ours, "it is a safetensors file of another program")
     document = _parse_json(metadata["microgpt"].encode("utf-8", "surrogatepass"))
-    _check_layout(entries, len(data) - 8 - length, document.get("dtype"))
-    return document, _read_tensors(data, entries)
+    _check_layout(entries, body_bytes, document.get("dtype"))
+    return document, entries
 
 
 def _parse_json(data: bytes) -> dict[str, Any]:
     """Parse a JSON object, without JSON's doors: duplicate keys, NaN and Infinity, and more memory than there is."""
     objects, values = data.count(b"{") + data.count(b"[") + data.count(b'"') // 2, data.count(b",")
-    small = len(data) <= MAX_FILE_BYTES[".json"] and 72 * objects + 32 * values <= MAX_JSON_MEMORY
-    _require(small, "its JSON would take too much memory")
+    small = len(data) <= MAX_JSON_BYTES and 72 * objects + 32 * values <= MAX_JSON_MEMORY
+    _require(small, TOO_MUCH_JSON)
     try:
         document = json.loads(data.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
     except ValueError as error:
@@ -305,40 +340,52 @@ def _is_int_pair(value: Any, smallest: int) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(_is_int(item, smallest, 2**63) for item in value)
 
 
-def _read_tensors(data: bytes, entries: dict[str, Any]) -> dict[str, Rows]:
-    """The tensors of a safetensors file whose header has been checked."""
+def _read_tensors(file: BinaryIO, entries: dict[str, Any]) -> Tensors:
+    """Read the numbers, one tensor after the other: `_check_layout` has seen that there is nothing between them."""
+    in_order = sorted(entries.items(), key=lambda item: item[1]["data_offsets"])
     try:
-        return _read_with_library(data)
+        import numpy as np
     except ImportError:
-        return _read_with_standard_library(data, entries)
+        n_numbers = sum(math.prod(entry["shape"]) for entry in entries.values())
+        if n_numbers * BYTES_IN_A_LIST > memory.total():
+            raise MemoryError from None
+        return {name: _read_rows(file, entry) for name, entry in in_order}
+    return {name: _read_array(file, entry, np) for name, entry in in_order}
 
 
-def _read_with_library(data: bytes) -> dict[str, Rows]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as deserialize
-
-    try:
-        return _all_rows(deserialize(data))
-    except SafetensorError as error:
-        raise _InvalidError(f"the safetensors library says {_show(str(error))}") from None
+def _read_array(file: BinaryIO, entry: dict[str, Any], np: Any) -> Rows:
+    dtype, type_code, _ = SAFETENSORS_DTYPES[entry["dtype"]]
+    matrix = np.empty(entry["shape"], f"<{type_code}")
+    _require(file.readinto(matrix) == matrix.nbytes, "it is cut off")  # type: ignore[attr-defined]
+    return matrix.astype(dtype, copy=False)  # in this machine's byte order
 
 
-def _read_with_standard_library(data: bytes, entries: dict[str, Any]) -> dict[str, Rows]:
-    """Read with nothing installed: a file is the header's length (8 bytes), the JSON header, then the floats."""
-    body_start = 8 + int.from_bytes(data[:8], "little")
-    tensors = {}
-    for name, entry in entries.items():
-        begin, end = entry["data_offsets"]
-        values: array[float] = array(SAFETENSORS_DTYPES[entry["dtype"]][1])
-        values.frombytes(data[body_start + begin : body_start + end])
-        floats = _little_endian(values).tolist()
-        n_columns = entry["shape"][1]
-        tensors[name] = [floats[i : i + n_columns] for i in range(0, len(floats), n_columns)]
-    return tensors
+def _read_rows(file: BinaryIO, entry: dict[str, Any]) -> Rows:
+    _, type_code, item_bytes = SAFETENSORS_DTYPES[entry["dtype"]]
+    n_rows, n_columns = entry["shape"]
+    rows = []
+    for _ in range(n_rows):
+        data = file.read(n_columns * item_bytes)
+        _require(len(data) == n_columns * item_bytes, "it is cut off")
+        rows.append(_little_endian(array(type_code, data)).tolist())
+    return rows
 
 
-def _from_document(document: dict[str, Any], tensors: dict[str, Any]) -> Checkpoint:
+def _verified(document: dict[str, Any], tensors: Tensors) -> Checkpoint:
     """Build a checkpoint of parsed JSON and tensors, and check all of it."""
+    checkpoint = _unchecked(document, tensors)
+    _check(checkpoint)
+    _require(_document(checkpoint)["sha256"] == document["sha256"], "its content does not match its checksum")
+    names = parameter_shapes(checkpoint.config, len(checkpoint.chars) + 1)
+    groups = {group: getattr(checkpoint, group) for group in TENSOR_GROUPS}
+    ordered: dict[str, Any] = {
+        group: {name: matrices[name] for name in names} for group, matrices in groups.items()
+    }  # whatever the file's order
+    return replace(checkpoint, **ordered)
+
+
+def _unchecked(document: dict[str, Any], tensors: dict[str, Any]) -> Checkpoint:
+    """Put the parts of a file in their places, whatever they are."""
     version = document.get("format_version")
     if version != FORMAT_VERSION:
         raise _InvalidError(f"its format_version is {_show(version)}, this program reads {FORMAT_VERSION}")
@@ -346,17 +393,10 @@ def _from_document(document: dict[str, Any], tensors: dict[str, Any]) -> Checkpo
     fields: dict[str, Any] = {key: document[key] for key in DOCUMENT_FIELDS}
     fields["rng_state"] = _as_tuples(fields["rng_state"])
     groups: dict[str, Any] = {group: {} for group in TENSOR_GROUPS}
-    for name, rows in tensors.items():
+    for name, matrix in tensors.items():
         group = next((group for group in ("adam_m", "adam_v") if name.startswith(TENSOR_GROUPS[group])), "params")
-        groups[group][name.removeprefix(TENSOR_GROUPS[group])] = rows
-    checkpoint = Checkpoint(**groups, **fields)
-    _check(checkpoint)
-    _require(_document(checkpoint)["sha256"] == document["sha256"], "its content does not match its checksum")
-    names = parameter_shapes(checkpoint.config, len(checkpoint.chars) + 1)
-    ordered: dict[str, Any] = {
-        group: {name: groups[group][name] for name in names} for group in groups
-    }  # whatever the file's order
-    return replace(checkpoint, **ordered)
+        groups[group][name.removeprefix(TENSOR_GROUPS[group])] = matrix
+    return Checkpoint(**groups, **fields)
 
 
 def _as_tuples(value: Any) -> Any:
@@ -368,6 +408,15 @@ def _as_tuples(value: Any) -> Any:
 
 
 def _check(checkpoint: Checkpoint) -> None:
+    _check_fields(checkpoint)
+    for name, matrix, shape in _matrices(checkpoint):
+        smallest = 0.0 if name.startswith("adam_v ") else -math.inf  # adam_v averages squares
+        check = _check_array if _is_array(matrix) else _check_rows
+        check(name, matrix, shape, checkpoint.dtype, smallest)
+
+
+def _check_fields(checkpoint: Checkpoint) -> None:
+    """Check all but the tensors."""
     _require(_is_int(checkpoint.step, 0, 2**53), f"its step is {_show(checkpoint.step)}")
     _require(checkpoint.dtype in ("float32", "float64"), f"its dtype is {_show(checkpoint.dtype)}")
     _check_config(checkpoint.config)
@@ -377,13 +426,16 @@ def _check(checkpoint: Checkpoint) -> None:
     _require(checkpoint.dataset.get("mode") in ("discrete", "stream"), "its dataset's mode is not discrete or stream")
     _check_json_object("extra", checkpoint.extra)
     _check_rng_state(checkpoint.rng_state)
+
+
+def _matrices(checkpoint: Checkpoint) -> Iterator[tuple[str, Any, tuple[int, int]]]:
+    """Yield each tensor's name in messages, what stands in its place, and the shape that it must have."""
     shapes = parameter_shapes(checkpoint.config, len(checkpoint.chars) + 1)
     for group in TENSOR_GROUPS:
         matrices = getattr(checkpoint, group)
         _check_keys(f"{group} tensor", matrices, shapes)
-        smallest = 0.0 if group == "adam_v" else -math.inf  # adam_v averages squares
         for name, shape in shapes.items():
-            _check_matrix(f"{group} {name}", matrices[name], shape, checkpoint.dtype, smallest)
+            yield f"{group} {name}", matrices[name], shape
 
 
 def _check_config(config: Any) -> None:
@@ -424,19 +476,41 @@ def _check_rng_state(state: Any) -> None:
     _require(ok, "its generator state is damaged")
 
 
-def _check_matrix(name: str, rows: Any, shape: tuple[int, int], dtype: str, smallest: float) -> None:
-    n_rows, n_columns = shape
+def _check_shape(name: str, found: tuple[int, ...], shape: tuple[int, int]) -> None:
+    _require(found == shape, f"{name} is not {shape[0]} x {shape[1]}")
+
+
+def _check_rows(name: str, rows: Any, shape: tuple[int, int], dtype: str, smallest: float) -> None:
     is_matrix = isinstance(rows, list) and all(isinstance(row, list) for row in rows)
     _require(is_matrix, f"{name} is not a matrix")
-    fits = len(rows) == n_rows and all(len(row) == n_columns for row in rows)
-    _require(fits, f"{name} is not {n_rows} x {n_columns}")
+    widths = {len(row) for row in rows}
+    _check_shape(name, (len(rows), *widths), shape)
     for row in rows:
         _require(set(map(type, row)) == {float}, f"{name} holds something that is not a float")
-        if not all(map(math.isfinite, row)):
-            raise _NotFiniteError(f"{name} holds a number that is not finite")
-        _require(min(row) >= smallest, f"{name} holds a negative number")
+        _check_numbers(name, all(map(math.isfinite, row)), min(row), smallest)
         exact = dtype == "float64" or array("f", row).tolist() == row
         _require(exact, f"{name} holds a number that is no float32")
+
+
+def _check_array(name: str, matrix: Any, shape: tuple[int, int], dtype: str, smallest: float) -> None:
+    _require(matrix.ndim == 2, f"{name} is not a matrix")
+    _check_shape(name, matrix.shape, shape)
+    is_float = matrix.dtype.kind == "f" and matrix.dtype.itemsize <= 8
+    _require(is_float, f"{name} holds something that is not a float")
+    lowest, highest = float(matrix.min()), float(matrix.max())  # each is nan where any number is
+    _check_numbers(name, math.isfinite(lowest) and math.isfinite(highest), lowest, smallest)
+    if dtype == "float32" and matrix.dtype.itemsize == 8:
+        import numpy as np
+
+        with np.errstate(over="ignore"):  # what is too large becomes inf, which is not equal
+            exact = (matrix.astype("f") == matrix).all()
+        _require(exact, f"{name} holds a number that is no float32")
+
+
+def _check_numbers(name: str, finite: bool, lowest: float, smallest: float) -> None:
+    if not finite:
+        raise _NotFiniteError(f"{name} holds a number that is not finite")
+    _require(lowest >= smallest, f"{name} holds a negative number")
 
 
 def _check_keys(kind: str, found: dict[str, Any], expected: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from ..contract import Engine, Tensors
 from ..data.batches import TrainingData, prepare
 from ..data.datasets import Dataset
-from ..system import files, interrupts
+from ..system import files, interrupts, memory
 from ..system.errors import RunError, UserError
 from ..system.interrupts import StopRequest
 from . import checkpoint, metrics, run_config
@@ -28,6 +28,9 @@ MAX_STEPS_PER_CALL = 500
 SIGNAL_SECONDS = 0.1  # how much later a signal may come than what it tells of
 SAVE_SECONDS = 60.0  # the most that a run may lose when its process is killed
 STOP_SECONDS = 5.0  # beside two calls: how long several processes that are to stop wait for each other
+# Bytes of memory for each weight. Drawn, it is a Python float in a list (32); then come its gradient, Adam's two means,
+# and, while a checkpoint is written, a copy of all but the gradient: seven numbers.
+BYTES_A_WEIGHT = {"float32": max(32, 7 * 4), "float64": max(32, 7 * 8)}
 
 
 class Interrupted(Exception):
@@ -64,7 +67,7 @@ def start(engine: Engine, settings: Settings, dataset: Dataset, folder: Path, ch
     """Begin a run: one generator decides the order of documents, then the weights, then, at the end, the samples."""
     rng = Random(settings.config.seed)
     data = prepare(dataset, engine.lesson.Tokenizer, settings.config.block_size, rng)
-    check_size(settings.config, data.tokenizer.vocab_size, checkpoint_path)
+    check_size(settings, data.tokenizer.vocab_size, checkpoint_path)
     params = engine.lesson.init_params(settings.config, data.tokenizer.vocab_size, rng)
     state = make_state(engine, settings, params)
     return Run(engine, settings, data, folder, checkpoint_path, rng, state)
@@ -83,7 +86,7 @@ def resume(
         raise UserError(
             f"the checkpoint was trained on {other_data(saved.dataset, dataset)}, or train anew without --resume"
         )
-    check_size(settings.config, data.tokenizer.vocab_size, checkpoint_path)
+    check_size(settings, data.tokenizer.vocab_size, checkpoint_path)
     rng.setstate(saved.rng_state)
     state = make_state(engine, settings, saved.params, saved.adam_m, saved.adam_v, saved.step)
     trail = metrics.trail_to(saved.step, saved.extra)
@@ -136,14 +139,19 @@ def write_config(run: Run, folder_name: str, computed_by: dict[str, Any]) -> Non
 
 
 def count_params(config: Any, vocab_size: int) -> int:
-    shapes = checkpoint.parameter_shapes(dataclasses.asdict(config), vocab_size)
-    return sum(n_out * n_in for n_out, n_in in shapes.values())
+    return checkpoint.count_weights(dataclasses.asdict(config), vocab_size)
 
 
-def check_size(config: Any, vocab_size: int, checkpoint_path: Path) -> None:
-    limit = checkpoint.MAX_WEIGHTS[checkpoint_path.suffix]
-    if (weights := count_params(config, vocab_size)) > limit:
+def check_size(settings: Settings, vocab_size: int, checkpoint_path: Path) -> None:
+    """Raise UserError for a model too large for the checkpoint's format, or for this machine."""
+    weights = count_params(settings.config, vocab_size)
+    limit = checkpoint.MAX_JSON_WEIGHTS
+    if checkpoint_path.suffix == ".json" and weights > limit:
         raise UserError(f"a model of {weights:,} weights; the limit is {limit:,} here: use a smaller --n-embd")
+    needed, there = weights * BYTES_A_WEIGHT[settings.dtype], memory.total()
+    if needed > there:
+        what = f"a model of {weights:,} weights needs {needed / 1e9:,.1f} GB of memory"
+        raise UserError(f"{what}, and there are {there / 1e9:,.1f} GB: use a smaller --n-embd or --n-layer")
 
 
 def train(
