@@ -8,7 +8,6 @@ block_size + 1 long.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from typing import Any, Protocol
 
 Rows = Any  # list[list[float]] or numpy.ndarray, shape (out, in)
@@ -33,7 +32,7 @@ class Lesson(Protocol):
 
     CONFIG: Any  # the lesson's own defaults: an instance of its Config
     Tokenizer: Callable[[list[str]], Vocabulary]
-    init_params: Callable[[Any, int, Random], Tensors]
+    init_params: Callable[[Any, int, Any], Tensors]  # of a config, the vocabulary's size, and a random.Random's gauss
 
 
 class EngineModule(Protocol):

@@ -19,6 +19,7 @@ from ..system.interrupts import StopRequest
 from . import checkpoint, metrics, run_config
 from .bounds import Settings
 from .checkpoint import Checkpoint
+from .drawing import first_weights
 from .locks import FolderLock
 from .progress import Progress
 
@@ -68,7 +69,7 @@ def start(engine: Engine, settings: Settings, dataset: Dataset, folder: Path, ch
     rng = Random(settings.config.seed)
     data = prepare(dataset, engine.lesson.Tokenizer, settings.config.block_size, rng)
     check_size(settings, data.tokenizer.vocab_size, checkpoint_path)
-    params = engine.lesson.init_params(settings.config, data.tokenizer.vocab_size, rng)
+    params = first_weights(engine.lesson, settings.config, data.tokenizer.vocab_size, rng)
     state = make_state(engine, settings, params)
     return Run(engine, settings, data, folder, checkpoint_path, rng, state)
 
