@@ -31,7 +31,7 @@ def line_html(lesson: Lesson, number: int, line: str, goes_on: bool) -> str:
     anchor = line_anchor(lesson, number)
     rest = line.lstrip(" ")
     blanks = line[: len(line) - len(rest)]
-    # They are there to be copied; the style sheet moves the line instead, and what goes on below it when it is too long.
+    # They are there to be copied; the style sheet moves the line instead, and what goes on below it.
     indent = f' style="--in:{len(blanks)}"' if blanks else ""
     line = f"<span>{blanks}</span>{rest}" if blanks else line
     # the number is drawn by the style sheet, so that copied code has none
