@@ -31,9 +31,9 @@ def line_html(lesson: Lesson, number: int, line: str, goes_on: bool) -> str:
     anchor = line_anchor(lesson, number)
     rest = line.lstrip(" ")
     blanks = line[: len(line) - len(rest)]
-    # They are there to be copied; the style sheet moves the line instead, and what goes on below it.
+    # they are there to be copied; the style sheet moves the line, and further in what of it does not fit
     indent = f' style="--in:{len(blanks)}"' if blanks else ""
-    line = f"<span>{blanks}</span>{rest}" if blanks else line
+    line = f"<b>{blanks}</b>{rest}" if blanks else line
     # the number is drawn by the style sheet, so that copied code has none
     link = f'<a class="no" href="#{anchor}" aria-label="line {number}" data-no="{number}" tabindex="-1"></a>'
     end = "\n" if goes_on else ""
