@@ -437,7 +437,7 @@ def little_memory():
 def test_out_of_memory(tmp_path):
     """A dataset that does not fit is reported; with several in turn the others still train."""
     huge, small = tmp_path / "huge.txt", write(tmp_path / "small.txt", "abc\nbcd\n" * 20)
-    write(huge, "ab\n" * 4_000_000)  # within the limits of one's own file; a string takes twenty times its letters
+    write(huge, "ab\n" * 16_000_000)  # a document's position takes 4 bytes, a token 2
     options = ("--out", tmp_path / "out", "--steps", 2, *SHORT)
     with little_memory():
         alone = fails(PYTHON, "--dataset", huge, *options, code=1, says=("out of memory", "--n-embd", "--batch-size"))

@@ -126,7 +126,12 @@ class TokenFile(Sequence[str]):
 
         self.header = header
         self.chars = list(header.chars)
-        self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        try:
+            self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except OSError as error:
+            if error.errno == errno.ENOMEM:  # a limit of addresses, as `ulimit -v` sets it
+                raise MemoryError from error
+            raise
         begin = len(header.line())
         middle = begin + header.starts_size
         view = memoryview(self.map)
