@@ -10,7 +10,7 @@
 (() => {
   const { element } = Course;
   const EDGE = { left: 52, right: 14, top: 10, bottom: 42 };
-  const [WIDE, HIGH] = [90, 20]; // from one label of an axis to the next, at least
+  const [WIDE, HIGH] = [70, 20]; // from one label of an axis to the next, at least
 
   Course.svg = (name, attributes = {}, ...children) => {
     const made = document.createElementNS("http://www.w3.org/2000/svg", name);
