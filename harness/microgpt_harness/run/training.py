@@ -29,9 +29,9 @@ MAX_STEPS_PER_CALL = 500
 SIGNAL_SECONDS = 0.1  # how much later a signal may come than what it tells of
 SAVE_SECONDS = 60.0  # the most that a run may lose when its process is killed
 STOP_SECONDS = 5.0  # beside two calls: how long several processes that are to stop wait for each other
-# Bytes of memory for each weight. Drawn, it is a Python float in a list (32); then come its gradient, Adam's two means,
-# and, while a checkpoint is written, a copy of all but the gradient: seven numbers.
-BYTES_A_WEIGHT = {"float32": max(32, 7 * 4), "float64": max(32, 7 * 8)}
+# Bytes of memory for each weight: itself, its gradient, Adam's two means, and, while a checkpoint is written, a copy of
+# all but the gradient.
+BYTES_A_WEIGHT = {"float32": 7 * 4, "float64": 7 * 8}
 
 
 class Interrupted(Exception):
