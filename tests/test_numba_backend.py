@@ -94,8 +94,57 @@ def test_evaluate_is_the_reference_s_and_changes_nothing(dtype):
     assert same_bits(backend().engine.export_state(state), before)
 
 
+# The lengths of a batch's documents, in rows. How many there are decides whether loops or BLAS multiply, in attention
+# as elsewhere, and how many documents are computed together.
+SIZES = {
+    "loops": [12],
+    "BLAS, but in attention": [9, 12, 1, 4],
+    "BLAS": [24, 16, 3],
+    "BLAS or loops in turn": [24, 20, 16, 15, 2] * 7,  # more than MOST_ROWS
+}
+
+
+@DTYPES
+@pytest.mark.parametrize("lengths", SIZES.values(), ids=SIZES)
+def test_however_many_rows_there_are(lengths, dtype, record, request):
+    for what, (difference, bound) in compare_sizes(backend(), lengths, dtype).items():
+        record(f"{request.node.callspec.id}, {what}", "02, numba", difference, bound)
+
+
+def compare_sizes(lesson: Lesson, lengths: list[int], dtype: str = "float64") -> comparisons.Comparison:
+    """Compare logits, loss and gradients with NumPy's for documents of these lengths."""
+    config = comparisons.config_of(lesson, block_size=max(lengths), batch_size=len(lengths))
+    rng = random.Random(6)
+    batch = [[rng.randrange(len(comparisons.ALPHABET) + 1) for _ in range(length + 1)] for length in lengths]
+    params = comparisons.drawn(config, lambda rng: rng.gauss(0, comparisons.STD), seed=1)
+    actual, expected = (
+        numbers_of(a_lesson, a_lesson.make_state(config, params, a_dtype), batch, config)
+        for a_lesson, a_dtype in ((lesson, dtype), (load(REFERENCE), "float64"))
+    )
+    tolerance = comparisons.TOLERANCE[dtype]
+    return {what: (comparisons.largest_difference(actual[what], expected[what]), tolerance) for what in expected}
+
+
+def numbers_of(lesson, state, batch, config):
+    loss, grads = lesson.loss_and_grads(state, batch, config)
+    logits = {str(i): rows for i, rows in enumerate(lesson.logits(state, batch, config))}
+    return {"logits": logits, "loss": {"loss": loss}, "gradients": grads}
+
+
+# Fewer rows at a time, so that the mutants, which are slow, compute several groups of documents all the same.
+SMALLER = ("MOST_ROWS = 256", "MOST_ROWS = 48")
+
+
+def compare_uncompiled(*edits: tuple[str, str]) -> None:
+    """Raise Different where the backend with these edits computes anything that NumPy does not."""
+    changed = uncompiled(SMALLER, *edits)
+    comparisons.judge(comparisons.compare_adam_step(changed))
+    for lengths in SIZES.values():
+        comparisons.judge(compare_sizes(changed, lengths[:4]))
+
+
 def test_mutants_are_compared_with_what_is_compiled():
-    comparisons.judge(comparisons.compare_adam_step(uncompiled()))
+    compare_uncompiled()
 
 
 MUTANTS = {
@@ -103,16 +152,26 @@ MUTANTS = {
         ("range(t + 1)", "range(T)"),
         ("softmax(weights, weights, t + 1)", "softmax(weights, weights, T)"),
     ],
+    "no causal mask with BLAS": [
+        ("softmax(weights[t], weights[t], t + 1)", "softmax(weights[t], weights[t], T)"),
+        ("weights[t, s] = 0", "pass"),
+    ],
     "no 1/√D": [("D**-0.5", "1.0")],
+    "no 1/√D of q with BLAS": [("head * D + d] * root\n            k", "head * D + d]\n            k")],
+    "no 1/√D of q's gradient with BLAS": [("dq[t, d] * root", "dq[t, d]")],
+    "attention to another document": [("attn_weights[rows], qkv[rows])", "attn_weights[rows], qkv)")],
+    "positions counted across documents": [("+ wpe[t - ends[d], i]", "+ wpe[t % len(wpe), i]")],
     "ReLU's square without its factor 2": [("relu[t, j] + relu[t, j]", "relu[t, j]")],
     "no bias correction of adam_m": [("(1 - adam.beta1 ** (step + 1.0))", "1.0")],
     "no bias correction of adam_v": [("(1 - adam.beta2 ** (step + 1.0))", "1.0")],
-    "mean over documents": [
-        ("ends[d + 1]]\n        b", "ends[d + 1]]; n_tokens = (len(doc) - 1.0) * (last - first)\n        b")
-    ],
+    "mean over those computed together": [("own_ends, n_tokens, saved)", "own_ends, float(own_ends[-1]), saved)")],
+    "a document left out where others begin": [("first = after\n", "first = after + 1\n")],
+    "gradients of the last group only": [("dw += np.dot", "dw[:] = np.dot")],
     "softmax's gradient without its sum": [("(dweight - total)", "dweight")],
+    "softmax's gradient without its sum with BLAS": [("(dscores[t, s] - total)", "dscores[t, s]")],
     "outputs left over from the fours forgotten": [("n_out - n_out % 4, n_out", "n_out, n_out")],
-    "a repeated letter counted once": [("dwte[doc[t], i] += dnormed", "dwte[doc[t], i] = dnormed")],
+    "a repeated letter counted once": [("dwte[tokens[t], i] += dnormed", "dwte[tokens[t], i] = dnormed")],
+    "a position counted in one document": [("dwpe[t - ends[d], i] +=", "dwpe[t - ends[d], i] =")],
     "clipping forgotten": [("flat_grads[i] * clip", "flat_grads[i]")],
     "no schedule": [("math.cos(math.pi * step / adam.num_steps)", "1")],
 }
@@ -121,7 +180,7 @@ MUTANTS = {
 @pytest.mark.parametrize("edits", MUTANTS.values(), ids=MUTANTS)
 def test_mutants_are_caught(edits):
     with pytest.raises(comparisons.Different):
-        comparisons.judge(comparisons.compare_adam_step(uncompiled(*edits)))
+        compare_uncompiled(*edits)
 
 
 # Along a run
