@@ -51,6 +51,11 @@ def as_it_is(batches, axis):
     return batches
 
 
+def prepared(batch, config):
+    """Return a batch as train_step takes it: one padded array. Those of a run need no lists for that."""
+    return batch.array(config.block_size + 1) if hasattr(batch, "array") else pad(batch, config)
+
+
 def train_steps(state, batches, config, spread=as_it_is):
     """Any number of steps goes through one compiled function, CHUNK at a time, so a step's bits are always the same.
 
@@ -61,7 +66,7 @@ def train_steps(state, batches, config, spread=as_it_is):
         chunk = batches[start : start + CHUNK]
         padded = np.full((CHUNK, len(chunk[0]), config.block_size + 1), PADDING, dtype=np.int32)
         for row, batch in zip(padded, chunk):
-            row[:] = pad(batch, config)
+            row[:] = prepared(batch, config)
         state, chunk_losses = train_chunk(state, spread(padded, axis=1), len(chunk), config)
         losses += chunk_losses[: len(chunk)].tolist()
     return state, losses
@@ -83,7 +88,7 @@ compiled_loss = jax.jit(loss_fn, static_argnames="config")
 
 
 def evaluate(state, batch, config, spread=as_it_is):
-    return compiled_loss(state.params, spread(pad(batch, config), axis=0), config).item()
+    return compiled_loss(state.params, spread(prepared(batch, config), axis=0), config).item()
 
 
 def next_logits(state, tokens, config):
@@ -99,10 +104,10 @@ compiled_loss_and_grads = jax.jit(microgpt.loss_and_grads, static_argnames="conf
 
 
 def logits(state, batch, config):
-    padded = compiled_logits(state.params, pad(batch, config)[:, :-1], config)  # (B, block_size, V)
+    padded = compiled_logits(state.params, prepared(batch, config)[:, :-1], config)  # (B, block_size, V)
     return [rows[: len(doc) - 1] for rows, doc in zip(np.array(padded), batch)]
 
 
 def loss_and_grads(state, batch, config):
-    loss, grads = compiled_loss_and_grads(state.params, pad(batch, config), config)
+    loss, grads = compiled_loss_and_grads(state.params, prepared(batch, config), config)
     return loss.item(), {name: np.array(grad) for name, grad in grads.items()}

@@ -66,11 +66,16 @@ def export_state(state):
     return tuple({name: np.array(w) for name, w in tensors.items()} for tensors in state[:3])
 
 
+def prepared(batch):
+    """Return a batch as train_step takes it: one padded array. Those of a run need no lists for that."""
+    return mx.array(batch.array()) if hasattr(batch, "array") else pad(batch)
+
+
 def train_steps(state, batches, config):
     """Hand over a few steps at a time, which MLX computes while Python describes the next ones."""
     losses = []
     for batch in batches:
-        state, loss = train_step(state, pad(batch), config)
+        state, loss = train_step(state, prepared(batch), config)
         losses.append(loss)
         if len(losses) % AT_ONCE == 0:
             mx.async_eval(state, losses[-AT_ONCE:])
@@ -79,7 +84,7 @@ def train_steps(state, batches, config):
 
 
 def evaluate(state, batch, config):
-    return loss_fn(state.params, pad(batch), config).item()
+    return loss_fn(state.params, prepared(batch), config).item()
 
 
 def next_logits(state, tokens, config):
@@ -87,10 +92,10 @@ def next_logits(state, tokens, config):
 
 
 def logits(state, batch, config):
-    padded = gpt(state.params, pad(batch)[:, :-1], config)  # (B, T, V)
+    padded = gpt(state.params, prepared(batch)[:, :-1], config)  # (B, T, V)
     return [rows[: len(doc) - 1] for rows, doc in zip(np.array(padded), batch)]
 
 
 def loss_and_grads(state, batch, config):
-    loss, grads = microgpt.loss_and_grads(state.params, pad(batch), config)
+    loss, grads = microgpt.loss_and_grads(state.params, prepared(batch), config)
     return loss.item(), {name: np.array(grad) for name, grad in grads.items()}

@@ -10,8 +10,8 @@ from functools import cache, partial
 import engine
 import microgpt
 import mlx.core as mx
-from engine import AT_ONCE, evaluate, export_state, logits, loss_and_grads, next_logits
-from microgpt import State, adam_step, pad, schedule
+from engine import AT_ONCE, evaluate, export_state, logits, loss_and_grads, next_logits, prepared
+from microgpt import State, adam_step, schedule
 
 __all__ = ["evaluate", "export_state", "logits", "loss_and_grads", "make_state", "next_logits", "train_steps"]
 
@@ -46,7 +46,7 @@ def train_steps(state, batches, config):
     arrays.update(state._asdict(), step=mx.array(state.step, dtype))
     losses = []
     for taken, batch in enumerate(batches, start=state.step):
-        losses.append(step(pad(batch), mx.array(schedule(taken, config), dtype)))
+        losses.append(step(prepared(batch), mx.array(schedule(taken, config), dtype)))
         if len(losses) % AT_ONCE == 0:
             mx.async_eval(arrays, losses[-AT_ONCE:])
     mx.eval(arrays, losses)

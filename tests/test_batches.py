@@ -2,12 +2,16 @@
 
 import json
 import random
+from array import array
 from dataclasses import replace
 from itertools import product
 from types import ModuleType
 
+import comparisons
+import numpy as np
 import pytest
-from lessons import REFERENCE, ROOT, load
+from lessons import FOLDERS, REFERENCE, ROOT, each, load, offered
+from microgpt_harness.data.batches import Batch
 from microgpt_harness.data.datasets import Dataset
 from microgpt_harness.program.engines import execute
 from program import run
@@ -29,6 +33,10 @@ def changed(*edits: tuple[str, str]) -> ModuleType:
     return execute(PATH, source, "microgpt_harness.data.batches_changed")
 
 
+def mapped(tokens: list[int]) -> memoryview:
+    return memoryview(array("H", tokens))
+
+
 def tokenizer():
     return load(REFERENCE).microgpt.Tokenizer
 
@@ -41,9 +49,9 @@ def check_documents(batches: ModuleType) -> None:
     train, held_out = docs[:-HELD_OUT], docs[-HELD_OUT:]
     for step in range(40):
         expected = [train[(3 * step + b) % len(train)] for b in range(3)]
-        assert data.batch(step, 3) == [encode(doc) for doc in expected]
-    assert data.validation_batch(100) == [encode(doc) for doc in held_out]
-    assert data.validation_batch(2) == [encode(held_out[0]), encode(held_out[2])]  # spread evenly
+        assert list(data.batch(step, 3)) == [encode(doc) for doc in expected]
+    assert list(data.validation_batch(100)) == [encode(doc) for doc in held_out]
+    assert list(data.validation_batch(2)) == [encode(held_out[0]), encode(held_out[2])]  # spread evenly
 
 
 def check_stream(batches: ModuleType) -> None:
@@ -91,6 +99,56 @@ def test_wrong_documents_are_caught(edit):
 def test_a_wrong_part_of_the_text_is_caught(edit):
     with pytest.raises(AssertionError):
         check_stream(changed(edit))
+
+
+# ---- a batch as lists and as an array ----
+
+
+MAPPED = memoryview(array("H", [7, 0, 1, 7, 2, 7, 3, 4, 5, 7]))
+BATCHES = {
+    "lists": Batch([[7, 0, 1, 7], [7, 2, 7], [7, 3, 4, 5, 7]]),
+    "mapped": Batch([MAPPED[0:4], MAPPED[3:6], MAPPED[5:10]]),
+}
+
+
+@pytest.fixture(params=BATCHES.values(), ids=BATCHES)
+def batch(request) -> Batch:
+    return request.param
+
+
+def test_a_batch_is_a_sequence_of_lists(batch):
+    documents = [[7, 0, 1, 7], [7, 2, 7], [7, 3, 4, 5, 7]]
+    assert list(batch) == documents and len(batch) == 3 and batch[1] == documents[1] and batch[-1] == documents[-1]
+    assert all(type(document) is list for document in batch)
+    part = batch[1::2]
+    assert isinstance(part, Batch) and list(part) == documents[1::2]
+    with pytest.raises(IndexError):
+        batch[3]
+
+
+def test_a_batch_is_an_array_padded_on_the_right(batch):
+    rows = [[7, 0, 1, 7, -1], [7, 2, 7, -1, -1], [7, 3, 4, 5, 7]]
+    assert batch.array().tolist() == rows and batch.array().dtype == np.int32
+    assert (
+        batch.array(6, "int64").tolist() == [[*row, -1] for row in rows] and batch.array(6, "int64").dtype == np.int64
+    )
+    assert batch[:2].array().tolist() == [row[:4] for row in rows[:2]]
+    assert batch[:0].array().shape == (0, 0) and batch[:0].array(4).shape == (0, 4)
+
+
+@pytest.mark.parametrize("folder", each(FOLDERS))
+@pytest.mark.parametrize("documents", [list, mapped], ids=["lists", "mapped"])
+def test_a_run_s_batches_give_every_engine_the_same_bits_as_plain_lists(folder, documents):
+    lesson, dtype = load(folder), offered(folder).dtypes[0]
+    config, plain = comparisons.config_of(lesson), comparisons.batch_of(lesson)
+    results = []
+    for batch in (plain, Batch([documents(tokens) for tokens in plain])):
+        state = comparisons.state_at_point(lesson, dtype)
+        found = [lesson.logits(state, batch, config), lesson.engine.evaluate(state, batch, config)]
+        found.append(lesson.loss_and_grads(state, batch, config))
+        state, losses = lesson.engine.train_steps(state, [batch, batch[::-1]], config)
+        results.append([*found, losses, lesson.engine.export_state(state)])
+    np.testing.assert_equal(results[1], results[0])
 
 
 def test_a_run_s_losses_and_validation_are_those_of_these_documents(tmp_path):

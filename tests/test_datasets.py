@@ -721,7 +721,7 @@ def test_only_what_is_used_of_a_long_line_is_tokenised(monkeypatch, mode, most):
 
 def test_a_document_shorter_than_the_block_keeps_its_end():
     data = batches.prepare(datasets.Dataset("own", "discrete", ["abc"], {}), CountingTokenizer, 4, random.Random(0))
-    assert data.batch(0, 1) == [[3, 0, 1, 2, 3]]
+    assert list(data.batch(0, 1)) == [[3, 0, 1, 2, 3]]
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 3, 1000])

@@ -2,10 +2,12 @@
 
 Each folder's `engine.py` offers these names for its lesson. A tensor crosses this border as rows: nested lists of
 floats or a NumPy array of shape (out, in). Documents cross it as lists of token ids, BOS included, each at most
-block_size + 1 long.
+block_size + 1 long. A batch is a sequence of documents. Those of a run are a data.batches.Batch, whose `array` gives
+all of it as one array of integers: an engine that computes with padded batches takes that, so that no list is made.
+Any other sequence it pads as its lesson does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +15,8 @@ from typing import Any, Protocol
 Rows = Any  # list[list[float]] or numpy.ndarray, shape (out, in)
 Tensors = dict[str, Rows]
 Document = list[int]
+Batch = Sequence[Document]
+PADDING = -1  # stands to the right of a shorter document in an array of a batch; it is no token
 
 
 class Vocabulary(Protocol):
@@ -60,22 +64,22 @@ class EngineModule(Protocol):
     def export_state(self, state: Any) -> tuple[Tensors, Tensors, Tensors]:
         """Return weights, adam_m and adam_v by name, in the state's dtype, bit for bit what `make_state` takes."""
 
-    def train_steps(self, state: Any, batches: list[list[Document]], config: Any) -> tuple[Any, list[float]]:
+    def train_steps(self, state: Any, batches: Sequence[Batch], config: Any) -> tuple[Any, list[float]]:
         """Take one step a batch. Return the state after them and each step's loss: the mean over its batch's tokens.
 
         The state passed in is used up. How many batches come in one call changes no number.
         """
 
-    def evaluate(self, state: Any, batch: list[Document], config: Any) -> float:
+    def evaluate(self, state: Any, batch: Batch, config: Any) -> float:
         """Return the mean loss over the batch's tokens and change nothing."""
 
     def next_logits(self, state: Any, tokens: Document, config: Any) -> list[float]:
         """Return the V scores of what comes after 1 to block_size tokens. A compiler may run when it has doubled."""
 
-    def logits(self, state: Any, batch: list[Document], config: Any) -> list[Rows]:
+    def logits(self, state: Any, batch: Batch, config: Any) -> list[Rows]:
         """Return each document's scores, (T, V), one row after each token but the last, and change nothing."""
 
-    def loss_and_grads(self, state: Any, batch: list[Document], config: Any) -> tuple[float, Tensors]:
+    def loss_and_grads(self, state: Any, batch: Batch, config: Any) -> tuple[float, Tensors]:
         """Return the mean loss over the batch's tokens and its gradients: by name, in each weight's shape (out, in).
 
         The gradients are those before clipping. Nothing is changed.

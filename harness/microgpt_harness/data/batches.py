@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
+from typing import Any, overload
 
-from ..contract import Vocabulary
+from ..contract import PADDING, Document, Vocabulary
 from ..system.errors import UserError
 from .datasets import Dataset
 from .documents import joined
@@ -16,6 +17,38 @@ from .tokens import TokenFile, positions_up_to
 HELD_OUT = 10  # one part in this many is for validation
 AT_ONCE = 2**16  # characters to tokenise: a list of all tokens would take many times the text
 AT_HAND = 64  # sequences read from a token file until its pages are let go: each may have brought half a megabyte
+
+
+class Batch(Sequence[Document]):
+    """The documents of a step: as a sequence, lists of tokens; as an array, integers of which no list is made."""
+
+    def __init__(self, documents: Sequence[Sequence[int]]) -> None:
+        self.documents = documents  # lists, or pieces of what is mapped into memory
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    @overload
+    def __getitem__(self, index: int) -> Document: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Batch": ...
+    def __getitem__(self, index: int | slice) -> "Document | Batch":
+        if isinstance(index, slice):
+            return Batch(self.documents[index])
+        return list(self.documents[index])
+
+    def array(self, length: int | None = None, dtype: str = "int32") -> Any:
+        """Return a NumPy array (B, length), with PADDING to the right of documents that are shorter.
+
+        Without a length it is that of the longest document.
+        """
+        import numpy as np
+
+        longest = max(map(len, self.documents), default=0)
+        padded = np.full((len(self), longest if length is None else length), PADDING, dtype)
+        for row, document in zip(padded, self.documents):
+            row[: len(document)] = document
+        return padded
 
 
 @dataclass
@@ -36,28 +69,28 @@ class TrainingData:
     starts: Sequence[int] = ()  # of the documents in `tokens`, if they are not one stream
     read: int = 0  # sequences since pages were let go
 
-    def sequence(self, item: str | int) -> list[int]:
+    def sequence(self, item: str | int) -> Sequence[int]:
         """Return at most block_size + 1 tokens."""
         if isinstance(item, str):
             return self.tokenizer.encode(item[: self.block_size])[: self.block_size + 1]
         start, end = item, item + self.block_size + 1
         if self.starts:
             start, end = self.starts[item], min(self.starts[item + 1], self.starts[item] + self.block_size) + 1
-        return list(self.tokens[start:end])
+        return self.tokens[start:end]
 
-    def sequences(self, items: Sequence[str | int]) -> list[list[int]]:
+    def sequences(self, items: Sequence[str | int]) -> Batch:
         self.read += len(items)
         if self.read > AT_HAND and isinstance(self.dataset.documents, TokenFile):
             self.dataset.documents.release()
             self.read = 0
-        return [self.sequence(item) for item in items]
+        return Batch([self.sequence(item) for item in items])
 
-    def batch(self, step: int, batch_size: int) -> list[list[int]]:
+    def batch(self, step: int, batch_size: int) -> Batch:
         """Return the sequences of one step, counted from 0: numbers (step · B + b) mod N."""
         first = step * batch_size
         return self.sequences([self.train[(first + b) % len(self.train)] for b in range(batch_size)])
 
-    def validation_batch(self, size: int) -> list[list[int]]:
+    def validation_batch(self, size: int) -> Batch:
         """Return the same sequences at every call, spread evenly over what is held out."""
         every = max(1, len(self.held_out) // size)
         return self.sequences(self.held_out[::every][:size])

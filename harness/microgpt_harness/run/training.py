@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from ..contract import Engine, Tensors
+from ..contract import Batch, Engine, Tensors
 from ..data.batches import TrainingData, prepare
 from ..data.datasets import Dataset
 from ..system import files, interrupts, memory
@@ -257,7 +257,7 @@ class SaveClock:
         self.saving = self.round_began - self.began
 
 
-def validate(run: Run, batch: list[list[int]]) -> float:
+def validate(run: Run, batch: Batch) -> float:
     loss = run.engine.evaluate(run.state, batch, run.config)
     if not math.isfinite(loss):
         raise RunError(diverged(run, f"the validation loss is {loss}", run.step))
