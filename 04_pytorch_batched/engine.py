@@ -1,16 +1,22 @@
 """This folder's lesson behind the names that the harness calls (harness/microgpt_harness/contract.py)."""
 
 import torch
-from microgpt import State, loss_fn, train_step
+from microgpt import State, loss_fn, pad, train_step
 
 
 def tokens_at_once(config):
     return config.batch_size * config.block_size
 
 
+def prepared(model, batch):
+    """Return a batch as train_step takes it: one padded tensor. Those of a run need no lists for that."""
+    padded = torch.from_numpy(batch.array(dtype="int64")) if hasattr(batch, "array") else pad(batch)
+    return padded.to(model.lm_head.weight.device)
+
+
 def mean_loss(model, batch):
     """Return the mean loss over the batch's tokens, all documents at once, as train_step takes it."""
-    return loss_fn(model, batch)
+    return loss_fn(model, prepared(model, batch))
 
 
 # %% PyTorch
@@ -68,7 +74,7 @@ def numpy(tensor):
 
 
 def train_steps(state, batches, config):
-    return state, [train_step(state, batch, config) for batch in batches]
+    return state, [train_step(state, prepared(state.model, batch), config) for batch in batches]
 
 
 @torch.inference_mode()

@@ -172,20 +172,19 @@ class GPT(nn.Module):
 PADDING = -1  # no token: as a target it says that there is nothing to predict
 
 
-def pad(rows, value, device):
-    """Return rows of different lengths as one tensor (B, T), with `value` to the right of shorter ones."""
-    T = max(len(row) for row in rows)
-    return torch.tensor([row + [value] * (T - len(row)) for row in rows], device=device)  # (B, T)
+def pad(batch):
+    """Return the documents of a batch as one tensor (B, T + 1), with PADDING to the right of shorter ones."""
+    longest = max(len(doc) for doc in batch)
+    return torch.tensor([doc + [PADDING] * (longest - len(doc)) for doc in batch])
 
 
 def loss_fn(model, batch):
-    """Return the mean cross-entropy over the batch's tokens.
+    """Return the mean cross-entropy over the tokens of a padded batch.
 
     As an input, padding may look up any embedding: the causal mask hides it from the real tokens on its left.
     """
-    device = model.lm_head.weight.device
-    tokens = pad([doc[:-1] for doc in batch], 0, device)  # any token may serve as padding
-    targets = pad([doc[1:] for doc in batch], PADDING, device)
+    tokens = batch[:, :-1].clamp(min=0)  # nn.Embedding refuses -1, so padding looks up token 0
+    targets = batch[:, 1:]
     return F.cross_entropy(model(tokens).flatten(0, 1), targets.flatten(), ignore_index=PADDING)
 
 
@@ -231,7 +230,7 @@ CONFIG = Config(batch_size=32)  # the one default that differs: batches are what
 
 
 def train_step(state, batch, config):
-    """Take one step on a batch, all documents at once, and return the mean loss over its tokens before the step."""
+    """Take one step on a padded batch, and return the mean loss over its tokens before the step."""
     loss = loss_fn(state.model, batch)
     loss.backward()
     adam_step(state, config)
@@ -263,7 +262,7 @@ def main():
     for step in range(CONFIG.num_steps):
         batch = [docs[(step * CONFIG.batch_size + b) % len(docs)] for b in range(CONFIG.batch_size)]
         tokens = [tokenizer.encode(doc)[: CONFIG.block_size + 1] for doc in batch]
-        print(f"step {step + 1:4d} / {CONFIG.num_steps:4d} | loss {train_step(state, tokens, CONFIG):.4f}")
+        print(f"step {step + 1:4d} / {CONFIG.num_steps:4d} | loss {train_step(state, pad(tokens), CONFIG):.4f}")
     for i in range(20):
         print(f"sample {i + 1:2d}: {tokenizer.decode(generate(state, tokenizer.bos, rng, CONFIG))}")
 

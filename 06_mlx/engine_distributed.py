@@ -14,8 +14,8 @@ from threading import Thread
 import engine
 import microgpt
 import mlx.core as mx
-from engine import AT_ONCE, OUT_OF_MEMORY, export_state, logits, loss_and_grads, make_state, next_logits
-from microgpt import adam_step, pad, schedule
+from engine import AT_ONCE, OUT_OF_MEMORY, export_state, logits, loss_and_grads, make_state, next_logits, prepared
+from microgpt import adam_step, schedule
 from mlx.nn import average_gradients
 
 __all__ = ["LOST_PROCESS", "OUT_OF_MEMORY", "evaluate", "export_state", "logits", "loss_and_grads", "make_state"]
@@ -49,7 +49,7 @@ def train_steps(state, batches, config):
 
 def train_step(state, batch, config):
     share = weight(batch)
-    loss, grads = microgpt.loss_and_grads(state.params, pad(batch[rank::processes] or batch[:1]), config)
+    loss, grads = microgpt.loss_and_grads(state.params, prepared(batch[rank::processes] or batch[:1]), config)
     # the mean of the processes' gradients, all in one message, where their sum is wanted
     sums = average_gradients([processes * share * grad for grad in grads.values()])
     return adam_step(state, dict(zip(grads, sums)), schedule(state.step, config), config), share * loss

@@ -1,5 +1,6 @@
 """What is trained on and what is held out: a run's losses come from the one, its validation from the other."""
 
+import contextlib
 import json
 import random
 from array import array
@@ -149,6 +150,24 @@ def test_a_run_s_batches_give_every_engine_the_same_bits_as_plain_lists(folder, 
         state, losses = lesson.engine.train_steps(state, [batch, batch[::-1]], config)
         results.append([*found, losses, lesson.engine.export_state(state)])
     np.testing.assert_equal(results[1], results[0])
+
+
+class OnlyAnArray(Batch):
+    def __getitem__(self, index):
+        raise AssertionError("its documents are taken one by one")
+
+
+@pytest.mark.parametrize("folder", each(FOLDERS))
+def test_where_a_lesson_pads_no_list_is_made_of_a_run_s_batch(folder):
+    lesson = load(folder)
+    config, plain = comparisons.config_of(lesson), comparisons.batch_of(lesson)
+    state = comparisons.state_at_point(lesson, offered(folder).dtypes[0])
+    refused = (
+        contextlib.nullcontext() if hasattr(lesson.microgpt, "pad") else pytest.raises(AssertionError, match="one")
+    )
+    with refused:
+        lesson.engine.evaluate(state, OnlyAnArray(plain), config)
+        lesson.engine.train_steps(state, [OnlyAnArray(plain)], config)
 
 
 def test_a_run_s_losses_and_validation_are_those_of_these_documents(tmp_path):

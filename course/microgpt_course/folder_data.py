@@ -427,8 +427,8 @@ def places(lesson: SimpleNamespace, batch_size: int, longest: int = 0) -> tuple[
 def padded(lesson: SimpleNamespace, batch_size: int, labels: list[str], shown: int) -> list[list[str]]:
     """Return the first documents of the first batch as rows of one length: letters, BOS, and "" for padding."""
     batch = next(batches(lesson, batch_size))
-    T = max(len(doc) - 1 for doc in batch)
-    return [[labels[token] for token in doc[:-1]] + [""] * (T - len(doc) + 1) for doc in batch[:shown]]
+    longest = max(len(doc) for doc in batch)
+    return [[labels[token] for token in doc] + [""] * (longest - len(doc)) for doc in batch[:shown]]
 
 
 @dataclass(frozen=True)

@@ -253,8 +253,8 @@ def test_rows_of_a_batch_are_filled_up(explicit: ModuleType, made: Material) -> 
     vocabulary = folder_data.shortest(made).vocabulary
     rows = folder_data.padded(explicit, 8, vocabulary, 5)
     docs = explicit.load_docs(explicit.NAMES, random.Random(explicit.CONFIG.seed))[:8]
-    length = max(len((doc + " ")[: explicit.CONFIG.block_size]) for doc in docs)
-    wanted = [["BOS", *doc][:length] for doc in docs[:5]]
+    cut = [["BOS", *doc, "BOS"][: explicit.CONFIG.block_size + 1] for doc in docs]
+    length, wanted = max(map(len, cut)), cut[:5]
     assert rows == [row + [""] * (length - len(row)) for row in wanted]
 
 

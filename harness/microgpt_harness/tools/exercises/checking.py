@@ -297,7 +297,7 @@ def located(found: Located, stage: Stage) -> str:
         return f"The first that differs is {what}: {difference.got}, wanted is {difference.wanted}."
     where = "at [" + ", ".join(map(str, difference.index)) + "] " if difference.index else ""
     numbers = f"it is {difference.got:.10g}, wanted is {difference.wanted:.10g}"
-    off = f" (off by {percent(difference.by)} % of the largest number)" if difference.by < 10 else ""
+    off = f" (off by {percent(difference.by)} % of the largest number in it)" if difference.by < 10 else ""
     return f"The first that differs is {what}: {where}{numbers}{off}."
 
 
