@@ -17,7 +17,8 @@ from microgpt_harness.start import program
 if __name__ == "__main__":
     program(
         __file__,
-        dtypes=("float32", "float64"),
+        dtypes=("float32", "float64", "bfloat16", "tf32"),
         devices=("cpu", "cuda", "mps"),
+        device_dtypes=(("cuda", "tf32"),),
         compiled="engine_compiled",
     )

@@ -223,7 +223,7 @@ def train_step(state, batch, config):
     for doc in batch:
         loss = loss_fn(state.model, doc, n_tokens)
         loss.backward()  # adds to the gradients that are there
-        batch_loss += loss.item()
+        batch_loss += loss.detach()  # leaves out what led to it, and does not wait for a GPU, as .item() would
     adam_step(state, config)
     return batch_loss
 

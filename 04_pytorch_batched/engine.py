@@ -31,7 +31,11 @@ WORTH_THREADS = 16_384
 
 def make_state(config, params, adam_m=None, adam_v=None, step=0, dtype="float32", device="auto"):
     torch.set_num_threads(ALL_THREADS if tokens_at_once(config) * config.n_embd >= WORTH_THREADS else 1)
-    state = State(params, config, getattr(torch, dtype), find_device(device, dtype))
+    device = find_device(device, dtype)
+    torch.set_float32_matmul_precision("high" if dtype == "tf32" else "highest")  # "high": by TF32 where there is one
+    state = State(params, config, torch.float64 if dtype == "float64" else torch.float32, device)
+    if dtype == "bfloat16":
+        multiply_in_bfloat16(state.model)
     for name, weight in state.model.matrices().items():
         state.optimizer.state[weight] = {
             "step": torch.tensor(float(step), device=weight.device),
@@ -42,6 +46,21 @@ def make_state(config, params, adam_m=None, adam_v=None, step=0, dtype="float32"
     for _ in range(step):  # each learning rate is computed from the one before: so they are the same to the last bit
         state.scheduler.step()
     return state
+
+
+def multiply_in_bfloat16(model):
+    """Have autocast do so: what it leaves alone, as norms and the residual stream, stays float32, like the weights.
+
+    So do the scores, for the loss is made of them.
+    """
+    forward, device = model.forward, model.lm_head.weight.device.type
+
+    def autocast_forward(tokens):
+        with torch.autocast(device, torch.bfloat16):
+            logits = forward(tokens)
+        return logits.float()
+
+    model.forward = autocast_forward
 
 
 def like(weight, rows):
@@ -56,6 +75,12 @@ def find_device(device, dtype):
         raise ValueError("PyTorch finds no Apple GPU (mps) here; use --device cpu")
     if device == "mps" and dtype == "float64":
         raise ValueError("an Apple GPU has no float64; use --dtype float32 or --device cpu")
+    if device == "mps" and dtype == "bfloat16" and not torch.backends.mps.is_macos_or_newer(14, 0):
+        raise ValueError("an Apple GPU has bfloat16 from macOS 14 on; use --dtype float32 or --device cpu")
+    if device == "cuda" and dtype == "bfloat16" and not torch.cuda.is_bf16_supported():
+        raise ValueError("this GPU has no bfloat16; use --dtype float32")
+    if device != "cuda" and dtype == "tf32":
+        raise ValueError("only an NVIDIA GPU has tf32; use --dtype float32 or --device cuda")
     return "cpu" if device == "auto" else device
 
 
@@ -74,7 +99,8 @@ def numpy(tensor):
 
 
 def train_steps(state, batches, config):
-    return state, [train_step(state, prepared(state.model, batch), config) for batch in batches]
+    losses = [train_step(state, prepared(state.model, batch), config) for batch in batches]
+    return state, [float(loss) for loss in losses]  # a GPU is waited for here, not after each step
 
 
 @torch.inference_mode()

@@ -9,12 +9,13 @@ def array(rows, lesson):
 
 
 def train_step(module, engine, point):
-    """The loss is to be a number: a tensor would keep all operations of its step in memory, of each step of a run."""
+    """The loss is to be detached: it would keep all operations of its step in memory, of each step of a run."""
     config = points.config_of(module)
     state = engine.make_state(config, point.params, dtype="float64", device="cpu")
-    if isinstance(module.train_step(state, module.pad(point.batch), config), torch.Tensor):
+    loss = module.train_step(state, module.pad(point.batch), config)
+    if isinstance(loss, torch.Tensor) and loss.requires_grad:
         return (
-            "All numbers are right, but train_step returns a tensor, which keeps all operations that led to it in "
-            "memory. .item() takes the number out of it."
+            "All numbers are right, but what train_step returns keeps all operations that led to it in memory. "
+            ".detach() is the loss without them."
         )
     return None

@@ -234,7 +234,7 @@ def train_step(state, batch, config):
     loss = loss_fn(state.model, batch)
     loss.backward()
     adam_step(state, config)
-    return loss.item()
+    return loss.detach()  # leaves out what led to it, and does not wait for a GPU, as .item() would
 
 
 # %% Inference

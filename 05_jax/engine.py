@@ -26,13 +26,43 @@ SHORTEST = 64  # tokens that next_logits pads to: a block of no more than these 
 CHUNK = 50  # steps in one compiled call: long enough that the cost of the call is lost in them
 
 
+class Bfloat16(dict):
+    """Weights by name with which the model is to compute in bfloat16. They are float32, so that small steps add up."""
+
+
+def flatten(weights):
+    names = tuple(sorted(weights))
+    return [weights[name] for name in names], names
+
+
+# So jax.tree.map returns its like, and jit compiles for it what is not for a plain dict.
+jax.tree_util.register_pytree_node(Bfloat16, flatten, lambda names, arrays: Bfloat16(zip(names, arrays)))
+
+lesson_gpt = microgpt.gpt
+
+
+def gpt(params, tokens, config):
+    """The lesson's, computed in bfloat16 where the weights say so. The scores are float32: the loss is made of them."""
+    if not isinstance(params, Bfloat16):
+        return lesson_gpt(params, tokens, config)
+    rounded = {name: w.astype(jnp.bfloat16) for name, w in params.items()}
+    return lesson_gpt(rounded, tokens, config).astype(jnp.float32)
+
+
+microgpt.gpt = gpt  # what the lesson calls by that name is this from here on
+microgpt.compiled_gpt = jax.jit(gpt, static_argnames="config")
+
+
 def make_state(config, params, adam_m=None, adam_v=None, step=0, dtype="float32", device="auto"):
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)  # without it JAX turns float64 into float32, mostly without a word
-    state = init_state(params, dtype)
+    kept_in = "float64" if dtype == "float64" else "float32"
+    state = init_state(params, kept_in)
     if adam_m:
-        adam_m, adam_v = ({name: jnp.array(moment[name], dtype) for name in params} for moment in (adam_m, adam_v))
+        adam_m, adam_v = ({name: jnp.array(moment[name], kept_in) for name in params} for moment in (adam_m, adam_v))
         state = State(state.params, adam_m, adam_v, jnp.array(step))
+    if dtype == "bfloat16":
+        state = State(*(Bfloat16(tensors) for tensors in state[:3]), state.step)
     return jax.device_put(state, find_device(device))
 
 
@@ -61,15 +91,15 @@ def train_steps(state, batches, config, spread=as_it_is):
 
     `spread(padded, axis)` puts documents, which that axis counts, where they are to be computed.
     """
-    losses = []
+    losses = []  # arrays, fetched at the end: a GPU computes while the next batches are sent to it
     for start in range(0, len(batches), CHUNK):
         chunk = batches[start : start + CHUNK]
         padded = np.full((CHUNK, len(chunk[0]), config.block_size + 1), PADDING, dtype=np.int32)
         for row, batch in zip(padded, chunk):
             row[:] = prepared(batch, config)
         state, chunk_losses = train_chunk(state, spread(padded, axis=1), len(chunk), config)
-        losses += chunk_losses[: len(chunk)].tolist()
-    return state, losses
+        losses.append(chunk_losses)
+    return state, np.concatenate(losses)[: len(batches)].tolist()
 
 
 @partial(jax.jit, static_argnames="config", donate_argnames="state")
@@ -99,7 +129,7 @@ def next_logits(state, tokens, config):
     return microgpt.compiled_gpt(state.params, padded, config)[len(tokens) - 1].tolist()
 
 
-compiled_logits = jax.jit(jax.vmap(microgpt.gpt, in_axes=(None, 0, None)), static_argnums=2)
+compiled_logits = jax.jit(jax.vmap(gpt, in_axes=(None, 0, None)), static_argnums=2)
 compiled_loss_and_grads = jax.jit(microgpt.loss_and_grads, static_argnames="config")
 
 

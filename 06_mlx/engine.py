@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import microgpt
 import mlx.core as mx
 import numpy as np
-from microgpt import State, gpt, init_state, loss_fn, pad, train_step
+from microgpt import State, init_state, loss_fn, pad, train_step
 
 OUT_OF_MEMORY = ("allocate",)
 # Steps handed over together: waking MLX's thread each time takes a good part of a small step.
@@ -42,12 +42,32 @@ def logsumexp(x, axis=None, keepdims=False):
 microgpt.mx = SimpleNamespace(**vars(mx) | {"exp": exp, "softmax": softmax, "logsumexp": logsumexp})
 
 
+lesson_gpt = microgpt.gpt
+computes_in_bfloat16 = False  # as make_state was last asked for, like the device
+
+
+def gpt(params, tokens, config):
+    """The lesson's, computed in bfloat16 if asked for.
+
+    The weights that are kept are float32, so that small steps add up, and the scores, for the loss is made of them.
+    """
+    if not computes_in_bfloat16:
+        return lesson_gpt(params, tokens, config)
+    rounded = {name: w.astype(mx.bfloat16) for name, w in params.items()}
+    return lesson_gpt(rounded, tokens, config).astype(mx.float32)
+
+
+microgpt.gpt = gpt  # what the lesson calls by that name is this from here on
+
+
 def make_state(config, params, adam_m=None, adam_v=None, step=0, dtype="float32", device="auto"):
+    global computes_in_bfloat16
     choose_device(device, dtype)
-    dtype = getattr(mx, dtype)
-    state = init_state(params, dtype)
+    computes_in_bfloat16 = dtype == "bfloat16"
+    kept_in = mx.float64 if dtype == "float64" else mx.float32
+    state = init_state(params, kept_in)
     if adam_m:
-        adam_m, adam_v = ({name: mx.array(moment[name], dtype) for name in params} for moment in (adam_m, adam_v))
+        adam_m, adam_v = ({name: mx.array(moment[name], kept_in) for name in params} for moment in (adam_m, adam_v))
         state = State(state.params, adam_m, adam_v, step)
     return state
 

@@ -26,8 +26,11 @@ def make_state(config, *args, **kwargs):
 
 
 @cache
-def compiled_step(config):
-    """Return a compiled step, and the dict of arrays that it starts from and puts new ones into."""
+def compiled_step(config, in_bfloat16):
+    """Return a compiled step, and the dict of arrays that it starts from and puts new ones into.
+
+    `in_bfloat16` is what the engine computes in, which compiling makes a part of the step.
+    """
     state = {}
 
     @partial(mx.compile, inputs=state, outputs=state)
@@ -41,7 +44,7 @@ def compiled_step(config):
 
 def train_steps(state, batches, config):
     """What differs from step to step goes in as arrays: mx.compile takes any other number for a constant."""
-    step, arrays = compiled_step(config)
+    step, arrays = compiled_step(config, engine.computes_in_bfloat16)
     dtype = state.params["wte"].dtype
     arrays.update(state._asdict(), step=mx.array(state.step, dtype))
     losses = []

@@ -17,7 +17,7 @@ from microgpt_harness.start import program
 if __name__ == "__main__":
     program(
         __file__,
-        dtypes=("float32", "float64"),
+        dtypes=("float32", "float64", "bfloat16"),
         devices=("cpu", "gpu"),
         compiled="engine_compiled",
         distributed="engine_distributed",

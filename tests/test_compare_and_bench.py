@@ -193,6 +193,31 @@ def test_a_shorter_run_is_compared_over_the_common_steps(tmp_path, capsys):
     assert code == 0 and line_with(lines, "over 30 common steps")
 
 
+# ---- compare, on runs whose products have few digits ----
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "tf32"])
+def test_a_run_of_few_digits_is_not_judged(tmp_path, capsys, dtype):
+    write_run(tmp_path / "names", REFERENCE, falling(60))
+    write_run(tmp_path / "names", JAX, moved(falling(60), 5, 0.02), dtype)
+    write_run(tmp_path / "names", MLX, falling(60), "float32")
+    code, lines = compared(capsys, tmp_path)
+    assert code == 0 and line_with(lines, f"{MLX} and {REFERENCE} agree: ")
+    assert line_with(lines, f"{JAX} ", "2.730000").split()[1:] == [dtype, "60", "2.730000", "not", "comparable", "2.00"]
+    said = f"not comparable: {JAX} has dtype {dtype} and {REFERENCE} float64; this makes it comparable:"
+    assert not {"--dtype", dtype} & set(command_below(lines, said))
+
+
+def test_nothing_is_held_against_a_run_of_few_digits(tmp_path, capsys):
+    write_run(tmp_path / "names", "03_pytorch", falling(60), "tf32")
+    write_run(tmp_path / "names", JAX, moved(falling(60), 5, 0.02), "bfloat16")
+    code, lines = compared(capsys, tmp_path)
+    assert code == 0 and line_with(lines, "so no two runs can be judged")
+    line_with(lines, f"not comparable: {JAX} has dtype bfloat16 and 03_pytorch tf32; ", "--dtype float32")
+    write_run(tmp_path / "names", MLX, falling(60), "float32")
+    assert compared(capsys, tmp_path)[1][0].endswith(f"held against {MLX} (there is no run of {REFERENCE})")
+
+
 # ---- compare, on runs of other settings ----
 
 
@@ -515,7 +540,7 @@ def test_bench_lists_backends_without_importing_them():
     assert json.loads(result.stdout) == {
         "folder": JAX,
         "backends": ["default"],
-        "dtypes": ["float32", "float64"],
+        "dtypes": ["float32", "float64", "bfloat16"],
     }
 
 

@@ -44,7 +44,7 @@ def begin(folder: str, path: Path, saved: checkpoint.Checkpoint | None = None, *
     engine = load(folder).engine
     unless_saved = saved.config if saved else {"num_steps": STEPS}
     layers = [values, unless_saved, {"device": "cpu", "dtype": "float64", "val_every": 0}]
-    settings = resolve(layers, engine.lesson.CONFIG, ("float64", "float32"))
+    settings = resolve(layers, engine.lesson.CONFIG, offered(folder).dtypes)
     if saved is None:
         return training.start(engine, settings, names(), path.parent, path)
     return training.resume(engine, settings, names(), path.parent, path, saved)
@@ -113,7 +113,7 @@ def test_trained_in_one_folder_goes_on_in_another(first, second, half_way, unint
 # ---- the same folder, bit for bit ----
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 @pytest.mark.parametrize("folder", each(FOLDERS))
 def test_same_folder_goes_on_bit_for_bit(folder, dtype, tmp_path):
     if dtype not in offered(folder).dtypes:

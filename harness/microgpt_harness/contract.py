@@ -62,7 +62,10 @@ class EngineModule(Protocol):
         """
 
     def export_state(self, state: Any) -> tuple[Tensors, Tensors, Tensors]:
-        """Return weights, adam_m and adam_v by name, in the state's dtype, bit for bit what `make_state` takes."""
+        """Return weights, adam_m and adam_v by name, bit for bit what `make_state` takes.
+
+        They are in the state's dtype, or in float32 where that is for products only (run/bounds.py, DTYPES).
+        """
 
     def train_steps(self, state: Any, batches: Sequence[Batch], config: Any) -> tuple[Any, list[float]]:
         """Take one step a batch. Return the state after them and each step's loss: the mean over its batch's tokens.
@@ -106,15 +109,16 @@ class Folder:
     """What `main.py` says of its folder without importing a framework, so that --help answers at once.
 
     `backends` names the module of each engine, the default first; `dtypes` and `devices` are what they can honour,
-    the default dtype first; `checkpoint` is the file that a run saves to, whose suffix chooses the format; `compiled`
-    is the module that --compile takes in place of the default engine, `distributed` the one for --distributed and
-    `sharded` that for --shard, if there are any; `ranks` names the environment variables in which a launcher may say
-    which process this is.
+    the default dtype first, and `device_dtypes` names devices with another default, each with that; `checkpoint` is the
+    file that a run saves to, whose suffix chooses the format; `compiled` is the module that --compile takes in place of
+    the default engine, `distributed` the one for --distributed and `sharded` that for --shard, if there are any;
+    `ranks` names the environment variables in which a launcher may say which process this is.
     """
 
     path: Path
     dtypes: tuple[str, ...]
     devices: tuple[str, ...] = ("cpu",)
+    device_dtypes: tuple[tuple[str, str], ...] = ()
     checkpoint: str = "checkpoint.safetensors"
     backends: tuple[tuple[str, str], ...] = (("default", "engine"),)
     compiled: str = ""

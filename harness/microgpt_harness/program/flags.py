@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..contract import Folder
-from ..run.bounds import Real, Whole
+from ..run.bounds import DTYPES, Real, Whole
 from ..system.errors import UserError
 from ..system.paths import RUNS
 from .settings import OPTIONS, Option, lesson_defaults, plain
@@ -235,7 +235,8 @@ def add_column(parser: Parser) -> None:
 def own_defaults(folder: Folder) -> dict[str, Any]:
     """What --help says of each setting's default, by name."""
     config = lesson_defaults(folder.path / "microgpt.py")
-    return {o.name: o.default for o in OPTIONS} | config | {"dtype": folder.dtypes[0]} | SAID_OTHERWISE
+    dtype = ", ".join([folder.dtypes[0], *(f"{dtype} on {device}" for device, dtype in folder.device_dtypes)])
+    return {o.name: o.default for o in OPTIONS} | config | {"dtype": dtype} | SAID_OTHERWISE
 
 
 def add_options(parser: Parser, group: str, defaults: dict[str, Any], only: tuple[str, ...] | None = None) -> None:
@@ -274,7 +275,7 @@ def typed(parse_value: Callable[[Any], Any]) -> Callable[[str], Any]:
 
 def metavar(option: Option) -> str:
     if option.name == "dtype":
-        return "{float32,float64}"
+        return "{" + ",".join(DTYPES) + "}"
     return {"prompt": "TEXT", "device": "NAME"}.get(option.name, "N")
 
 

@@ -26,7 +26,7 @@ def command(folder: Folder, args: Namespace) -> int:
     saved = checkpoint.load(path, f"train first: {training_command(args, name)}")
     engine = load_engine(folder, args)
     layers = [args.values, sampling_values(file), saved_settings(folder, saved, path)]
-    settings = resolve(layers, engine.lesson.CONFIG, folder.dtypes)
+    settings = resolve(layers, engine.lesson.CONFIG, folder.dtypes, folder.device_dtypes)
     rng = Random(settings.config.seed)
     if "seed" not in args.values:
         rng.setstate(saved.rng_state)  # so that it prints what the run printed at its end

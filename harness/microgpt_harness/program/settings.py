@@ -12,7 +12,7 @@ from typing import Any
 
 from ..data.documents import decode
 from ..run import bounds
-from ..run.bounds import MAX_SCORES, Real, Settings, Whole
+from ..run.bounds import DTYPES, MAX_SCORES, Real, Settings, Whole
 from ..system import files
 from ..system.console import shortened
 from ..system.errors import UserError
@@ -72,7 +72,7 @@ OPTIONS = (
     of_config("beta2", "training", "memory of Adam's mean of squared gradients"),
     of_config("eps_adam", "training", "keeps Adam from dividing by zero"),
     of_config("seed", "training", "start of the one random generator", "--seed"),
-    Option("dtype", "training", choice("float32", "float64"), "kind of number to compute with", "--dtype"),
+    Option("dtype", "training", choice(*DTYPES), "kind of number to compute with", "--dtype"),
     Option("device", "training", text, "where to compute; auto chooses", "--device", "auto"),
     of_config("temperature", "sampling", "below 1 keeps to likely characters; 0: the likeliest", "--temperature"),
     Option("top_k", "sampling", Whole(0).parse, "draw from the k likeliest only; 0: from all", "--top-k", 0),
@@ -202,15 +202,21 @@ def dataset_values(defaults: dict[str, dict[str, Any]], name: str) -> dict[str, 
     return values
 
 
-def resolve(layers: list[dict[str, Any]], lesson_config: Any, dtypes: tuple[str, ...]) -> Settings:
+def resolve(
+    layers: list[dict[str, Any]],
+    lesson_config: Any,
+    dtypes: tuple[str, ...],
+    device_dtypes: tuple[tuple[str, str], ...] = (),
+) -> Settings:
     """Return the settings, each from the first layer that has it, then from the lesson's Config, then the default.
 
-    Raises UserError if they do not fit together.
+    `dtypes` and `device_dtypes` are the folder's (contract.Folder). Raises UserError if they do not fit together.
     """
     config_fields = {field.name for field in dataclasses.fields(lesson_config)}
-    values = {option.name: option.default for option in OPTIONS} | {"dtype": dtypes[0]}
+    values = {option.name: option.default for option in OPTIONS}
     for layer in reversed(layers):
         values |= layer
+    values["dtype"] = values["dtype"] or dict(device_dtypes).get(values["device"], dtypes[0])
     chosen = {name: value for name, value in values.items() if name in config_fields and value is not None}
     config = dataclasses.replace(lesson_config, **chosen)
     check_shape(config)

@@ -240,9 +240,8 @@ def begin(
     checkpoint_path = run_folder / folder.checkpoint
     given = [args.values, file.values]
     if saved is None:
-        settings = resolve(
-            [*given, dataset_values(dataset.defaults, dataset.name)], engine.lesson.CONFIG, folder.dtypes
-        )
+        layers = [*given, dataset_values(dataset.defaults, dataset.name)]
+        settings = resolve(layers, engine.lesson.CONFIG, folder.dtypes, folder.device_dtypes)
         return training.start(engine, settings, dataset, run_folder, checkpoint_path)
     source = args.checkpoint or checkpoint_path
     settings = resumed_settings(folder, engine, given, dataset, saved, source)
@@ -267,7 +266,7 @@ def resumed_settings(
     if difference:
         raise UserError(f"{source} does not fit: {difference}; leave the flag out, or train anew without --resume")
     layers = [*given, saved_settings(folder, saved, source), dataset_values(dataset.defaults, dataset.name)]
-    return resolve(layers, engine.lesson.CONFIG, folder.dtypes)
+    return resolve(layers, engine.lesson.CONFIG, folder.dtypes, folder.device_dtypes)
 
 
 def kept_records(args: Namespace, run: Run) -> Iterable[metrics.Record]:

@@ -23,7 +23,7 @@ from statistics import fmean
 from typing import Any
 
 from ..system.errors import UserError
-from . import metrics, run_config
+from . import bounds, metrics, run_config
 from .metrics import Curve
 
 REFERENCE = "02_numpy_manual_backprop"
@@ -47,6 +47,11 @@ class Run:
     @property
     def dtype(self) -> str:
         return self.settings.get("dtype", "?")
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether its products are rounded so much that they say nothing about another's."""
+        return bounds.is_coarse(self.dtype)
 
     @cached_property
     def rises(self) -> float | None:
@@ -123,7 +128,8 @@ class Comparison:
 
     @cached_property
     def reference(self) -> Run:
-        return next((run for run in self.runs if run.name == REFERENCE), self.runs[0])
+        fine = [run for run in self.runs if not run.is_coarse] or self.runs
+        return next((run for run in fine if run.name == REFERENCE), fine[0])
 
     @property
     def agrees(self) -> bool:
@@ -152,7 +158,10 @@ class Comparison:
     def other_settings(self, run: Run) -> list[Setting]:
         here, there = run.deciding, self.reference.deciding
         names = [name for name in here | there if here.get(name) != there.get(name)]
-        return [Setting(name, here.get(name), there.get(name)) for name in names]
+        coarse = (
+            [Setting("dtype", run.dtype, self.reference.dtype)] if run.is_coarse or self.reference.is_coarse else []
+        )
+        return [*coarse, *(Setting(name, here.get(name), there.get(name)) for name in names)]
 
 
 def read(folder: Path) -> Comparison:

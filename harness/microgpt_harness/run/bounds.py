@@ -80,6 +80,17 @@ CONFIG: dict[str, Whole | Real] = {
 }
 
 
+# The kinds of numbers that a run computes with, and for each what its weights and Adam's means are kept in, in memory
+# and in files. Of a number's digits, in bits, float64 has 53, float32 24, tf32 11 and bfloat16 8: the last two are for
+# products of matrices, and what is added up, a small step at a time, has to have more.
+DTYPES = {"float32": "float32", "float64": "float64", "bfloat16": "float32", "tf32": "float32"}
+
+
+def is_coarse(dtype: str) -> bool:
+    """Whether a run computes with fewer digits than its weights have."""
+    return DTYPES.get(dtype, dtype) != dtype
+
+
 @dataclass(frozen=True)
 class Settings:
     """Everything that decides a run's numbers. `config` is the lesson's Config."""

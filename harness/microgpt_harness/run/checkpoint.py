@@ -49,7 +49,7 @@ class Checkpoint:
     params, adam_m and adam_v have the same names and shapes, those of `parameter_shapes`.
     config: Config's fields. chars: the sorted vocabulary without BOS. rng_state: from `random.Random.getstate()`.
     dataset: at least `name` and `mode`, for people and for choosing how to sample: never build a path from them.
-    dtype: "float32" or "float64", in which the run computes. extra: any further JSON object; only the caller checks it.
+    dtype: in what the run computes. extra: any further JSON object; only the caller checks it.
     """
 
     params: Tensors
@@ -62,6 +62,11 @@ class Checkpoint:
     rng_state: tuple[Any, ...]
     dtype: str
     extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def kept_in(self) -> str:
+        """The dtype of the matrices."""
+        return bounds.DTYPES[self.dtype]
 
 
 class _InvalidError(Exception):
@@ -99,8 +104,8 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 def load(path: Path, remedy: str = "train first or name another with --checkpoint") -> Checkpoint:
     """Read and check a checkpoint of either format.
 
-    Matrices come from .safetensors as NumPy arrays of the checkpoint's dtype, from .json and where NumPy is not
-    installed as rows of Python floats.
+    Matrices come from .safetensors as NumPy arrays of the dtype that they are kept in, from .json and where NumPy is
+    not installed as rows of Python floats.
     Raises UserError, one line, for any file that is missing, damaged, or not a checkpoint of this project. `remedy` is
     what to do where there is none.
     """
@@ -208,7 +213,7 @@ def _safetensors_parts(checkpoint: Checkpoint) -> Iterator[Any]:
     own in place of `files.replacing`'s.
     """
     tensors = sorted(_named_tensors(checkpoint).items())
-    code = next(code for code, (name, *_) in SAFETENSORS_DTYPES.items() if name == checkpoint.dtype)
+    code = next(code for code, (name, *_) in SAFETENSORS_DTYPES.items() if name == checkpoint.kept_in)
     _, type_code, item_bytes = SAFETENSORS_DTYPES[code]
     header: dict[str, Any] = {"__metadata__": {"microgpt": json.dumps(_document(checkpoint))}}
     end = 0
@@ -285,7 +290,8 @@ def _read_header(file: BinaryIO) -> tuple[dict[str, Any], dict[str, Any]]:
     ours = isinstance(metadata, dict) and metadata.keys() == {"microgpt"} and isinstance(metadata["microgpt"], str)
     _require(ours, "it is a safetensors file of another program")
     document = _parse_json(metadata["microgpt"].encode("utf-8", "surrogatepass"))
-    _check_layout(entries, body_bytes, document.get("dtype"))
+    dtype = document.get("dtype")
+    _check_layout(entries, body_bytes, bounds.DTYPES.get(dtype) if isinstance(dtype, str) else dtype)
     return document, entries
 
 
@@ -412,13 +418,14 @@ def _check(checkpoint: Checkpoint) -> None:
     for name, matrix, shape in _matrices(checkpoint):
         smallest = 0.0 if name.startswith("adam_v ") else -math.inf  # adam_v averages squares
         check = _check_array if _is_array(matrix) else _check_rows
-        check(name, matrix, shape, checkpoint.dtype, smallest)
+        check(name, matrix, shape, checkpoint.kept_in, smallest)
 
 
 def _check_fields(checkpoint: Checkpoint) -> None:
     """Check all but the tensors."""
     _require(_is_int(checkpoint.step, 0, 2**53), f"its step is {_show(checkpoint.step)}")
-    _require(checkpoint.dtype in ("float32", "float64"), f"its dtype is {_show(checkpoint.dtype)}")
+    dtype = checkpoint.dtype
+    _require(isinstance(dtype, str) and dtype in bounds.DTYPES, f"its dtype is {_show(dtype)}")
     _check_config(checkpoint.config)
     _check_chars(checkpoint.chars)
     _check_json_object("dataset", checkpoint.dataset)

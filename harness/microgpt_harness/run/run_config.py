@@ -25,7 +25,7 @@ TYPES = {
     "val_docs": int,
     "device": str,
 }
-CHOICES = {"mode": ("discrete", "stream"), "dtype": ("float32", "float64")}
+CHOICES = {"mode": ("discrete", "stream"), "dtype": tuple(bounds.DTYPES)}
 MAX_NUMBER = 2**53
 
 

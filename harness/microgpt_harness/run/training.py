@@ -17,7 +17,7 @@ from ..system import files, interrupts, memory
 from ..system.errors import RunError, UserError
 from ..system.interrupts import StopRequest
 from . import checkpoint, metrics, run_config
-from .bounds import Settings
+from .bounds import DTYPES, Settings
 from .checkpoint import Checkpoint
 from .drawing import first_weights
 from .locks import FolderLock
@@ -149,7 +149,7 @@ def check_size(settings: Settings, vocab_size: int, checkpoint_path: Path) -> No
     limit = checkpoint.MAX_JSON_WEIGHTS
     if checkpoint_path.suffix == ".json" and weights > limit:
         raise UserError(f"a model of {weights:,} weights; the limit is {limit:,} here: use a smaller --n-embd")
-    needed, there = weights * BYTES_A_WEIGHT[settings.dtype], memory.total()
+    needed, there = weights * BYTES_A_WEIGHT[DTYPES[settings.dtype]], memory.total()
     if needed > there:
         what = f"a model of {weights:,} weights needs {needed / 1e9:,.1f} GB of memory"
         raise UserError(f"{what}, and there are {there / 1e9:,.1f} GB: use a smaller --n-embd or --n-layer")

@@ -110,9 +110,8 @@ def measure_run(folder: Folder, args: Namespace, engine: Engine, import_seconds:
 def start(folder: Folder, args: Namespace, engine: Engine) -> training.Run:
     """Begin a run that writes nothing."""
     dataset = datasets.load(registry.resolve(args.dataset or "names"), column=args.column, progress=say)
-    settings = resolve(
-        [args.values, dataset_values(dataset.defaults, dataset.name)], engine.lesson.CONFIG, folder.dtypes
-    )
+    layers = [args.values, dataset_values(dataset.defaults, dataset.name)]
+    settings = resolve(layers, engine.lesson.CONFIG, folder.dtypes, folder.device_dtypes)
     return training.start(engine, settings, dataset, Path(), Path(folder.checkpoint))
 
 

@@ -185,6 +185,8 @@ def not_comparable(run: Run, comparison: Comparison, args: Namespace) -> list[st
         return []
     parts = [f"{each.name} {value(each.here)} and {reference.name} {value(each.there)}" for each in other]
     said = f"not comparable: {run.name} has {'; '.join(parts)}"
+    if reference.is_coarse:
+        return [f"{said}; no other run is held against such products: train {reference.name} with --dtype float32"]
     data = [each.name for each in other if each.name in DATA]
     if data and "column" not in data:  # another column of a file has other documents, but there is a flag for it
         return [f"{said}; no flag changes that: train both again on the same data"]
