@@ -1,9 +1,9 @@
 """One of several processes fails at a random moment: `uv run --directory tests python storm_together.py --help`.
 
-Each trial has two processes train together by their launcher (04: torchrun, 05: none, 06: mlx.launch), and at a random
-moment after the first checkpoint kills one of them, fills the disk that they save to, or sends the launcher SIGINT or
-SIGTERM. A trial fails if a process is left, if the checkpoint cannot be loaded, if what was asked to end has not saved
-all its records, or if main.py says more than one line (after SIGINT and SIGTERM, none but that it stops).
+Each trial has two processes train together by their launcher (04: torchrun, 05: none, 06: mlx.launch). At a random
+moment after the first checkpoint it kills one of them, fills the disk that they save to, interrupts them as Ctrl-C
+does, or sends the launcher SIGTERM. A trial fails if a process is left, if the checkpoint cannot be loaded, if what was
+asked to end has not saved all its records, or if main.py says more than one line.
 
 Filling a disk needs a small one, and so the right to mount it: without that these trials are left out.
 """
@@ -28,7 +28,7 @@ from microgpt_harness.system.errors import UserError
 from test_distributed import TOGETHER, Launched, own_lines, training_long
 
 DISK_BYTES = 2**21
-SIGNALS = {"SIGINT": signal.SIGINT, "SIGTERM": signal.SIGTERM}
+SIGNALS = ("SIGINT", "SIGTERM")
 FATES = ("killed", "disk full", *SIGNALS)
 
 
@@ -78,8 +78,10 @@ def befall(several: Launched, folder: str, fate: str, generator: random.Random, 
         os.kill(victim, signal.SIGKILL)
     elif fate == "disk full":
         fill(place / "filler")
+    elif fate == "SIGINT":
+        os.killpg(several.running[0].pid, signal.SIGINT)  # as a terminal does at Ctrl-C
     else:
-        several.running[0].send_signal(SIGNALS[fate])
+        several.running[0].send_signal(signal.SIGTERM)
 
 
 def fill(path: Path) -> None:

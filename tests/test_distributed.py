@@ -87,7 +87,14 @@ def launched(folder: str, count: int, arguments: list[str], **env: str) -> Itera
     mark = f"{os.getpid()}-{free_port()}"
     env = environment(no_proxy="127.0.0.1,localhost", MARK=mark, **ONE_THREAD, **env)
     keyboard, end = os.pipe()  # at which nobody sits: where there is none, mlx.launch looks for one without a pause
-    pipes = {"stdin": keyboard, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
+    # a group of its own is what a terminal gives a command, and what it sends SIGINT to
+    pipes = {
+        "process_group": 0,
+        "stdin": keyboard,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "encoding": "utf-8",
+    }
     commands = LAUNCHERS[folder](count, arguments) if count > 1 else [arguments]
     started = Launched([subprocess.Popen(each, env=env, **pipes) for each in commands], mark)
     try:
