@@ -125,6 +125,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     fates = [fate for fate in args.fates if fate != "disk full" or disk_can_be_made()]
+    if len(fates) < len(args.fates):
+        print("disk full: left out, for no small disk can be mounted here", flush=True)
     generator, failures = random.Random(args.seed), Counter()
     for folder in args.folders:
         for fate in fates:

@@ -534,7 +534,7 @@ def test_truncated(tmp_path, originals, data, suffix):
     assert isinstance(fuzz(tmp_path, original[:length], suffix), str)
 
 
-@fuzzed(700)
+@fuzzed(250)
 @given(data=st.data(), suffix=suffixes)
 def test_flipped_bits(tmp_path, originals, data, suffix):
     """A flipped bit is noticed wherever it falls, or it changed nothing (white space, an upper case hex digit)."""
@@ -602,7 +602,7 @@ def reseal(document: dict, tensors: dict) -> None:
         return  # the tensors are no longer floats
 
 
-@fuzzed(700)
+@fuzzed(250)
 @given(data=st.data())
 def test_wrong_values_anywhere_in_the_json(tmp_path, originals, data):
     document = json.loads(originals[".json"])
@@ -613,7 +613,7 @@ def test_wrong_values_anywhere_in_the_json(tmp_path, originals, data):
     fuzz(tmp_path, json.dumps(document).encode("utf-8"), ".json")
 
 
-@fuzzed(500)
+@fuzzed(200)
 @given(data=st.data())
 def test_wrong_values_anywhere_in_the_safetensors_header(tmp_path, originals, data):
     header, body = unpack(originals[".safetensors"])

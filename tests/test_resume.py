@@ -391,7 +391,7 @@ def test_the_shapes_of_a_checkpoint_are_those_that_a_lesson_draws():
 # ---- SIGKILL ----
 
 
-@pytest.mark.parametrize("folder, kills", [(NUMPY, 50), (PYTHON, 6)])
+@pytest.mark.parametrize("folder, kills", [(NUMPY, 20), (PYTHON, 4)])
 def test_killed_at_random_moments(folder, kills, tmp_path, record):
     """One run, killed again and again. It saves after every step, so that many kills fall into the writing of a file;
     every fourth one waits for such a file to appear, to be sure of some.
