@@ -28,7 +28,7 @@ def copies(matrices):
 
 
 def train_steps(state, batches, config):
-    return state, [train_step(state, batch, config) for batch in batches]
+    return state, [float(train_step(state, batch, config)) for batch in batches]
 
 
 def evaluate(state, batch, config):

@@ -266,7 +266,7 @@ class State:
 
 
 def adam_step(state, config):
-    """Move each weight against its gradient, by Adam (Kingma & Ba 2015)."""
+    """Move each weight against its gradient, by Adam (Kingma & Ba 2015), and reset the gradients."""
     grad = state.grads.vector
     if config.clip_grad:
         norm = math.sqrt(np.sum(np.square(grad)))
@@ -280,6 +280,7 @@ def adam_step(state, config):
     state.params.vector -= learning_rate * m_hat / (np.sqrt(v_hat) + config.eps_adam)
     state.adam_m.vector[:] = m
     state.adam_v.vector[:] = v
+    state.grads.vector[:] = 0.0
 
 
 # %% Training
@@ -290,13 +291,12 @@ def train_step(state, batch, config):
     """Take one step on a batch, a document at a time, and return the mean loss over its tokens before the step."""
     n_tokens = sum(len(doc) - 1 for doc in batch)
     batch_loss = 0.0
-    state.grads.vector[:] = 0.0
     for doc in batch:
         loss, saved = loss_fn(state.params, doc, n_tokens, config)
         backward(saved, state.params, state.grads, config)
         batch_loss += loss
     adam_step(state, config)
-    return float(batch_loss)
+    return batch_loss
 
 
 # %% Inference

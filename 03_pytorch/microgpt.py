@@ -213,6 +213,7 @@ def adam_step(state, config):
 
 
 # %% Training
+# A loss is detached from the operations behind it, so that they can be forgotten. Not .item(): that would wait for a GPU.
 CONFIG = Config()
 
 
@@ -223,7 +224,7 @@ def train_step(state, batch, config):
     for doc in batch:
         loss = loss_fn(state.model, doc, n_tokens)
         loss.backward()  # adds to the gradients that are there
-        batch_loss += loss.detach()  # leaves out what led to it, and does not wait for a GPU, as .item() would
+        batch_loss += loss.detach()
     adam_step(state, config)
     return batch_loss
 

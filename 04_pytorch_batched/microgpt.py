@@ -226,6 +226,7 @@ def adam_step(state, config):
 
 
 # %% Training
+# A loss is detached from the operations behind it, so that they can be forgotten. Not .item(): that would wait for a GPU.
 CONFIG = Config(batch_size=32)  # the one default that differs: batches are what this folder is about
 
 
@@ -234,7 +235,7 @@ def train_step(state, batch, config):
     loss = loss_fn(state.model, batch)
     loss.backward()
     adam_step(state, config)
-    return loss.detach()  # leaves out what led to it, and does not wait for a GPU, as .item() would
+    return loss.detach()
 
 
 # %% Inference
