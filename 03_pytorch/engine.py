@@ -99,7 +99,8 @@ def numpy(tensor):
 
 
 def train_steps(state, batches, config):
-    losses = [train_step(state, prepared(state.model, batch), config) for batch in batches]
+    ready = [prepared(state.model, batch) for batch in batches]  # sent ahead: between steps a copy would wait for a GPU
+    losses = [train_step(state, batch, config) for batch in ready]
     return state, [float(loss) for loss in losses]  # a GPU is waited for here, not after each step
 
 
