@@ -156,7 +156,7 @@ def test_numbers_in_the_notes_on_words_are_those_of_the_lesson(lesson: ModuleTyp
     numbers += [folder_data.digits(kind) for kind in (np.float32, np.float64)]
     known = {"0", "1", *map(figures.num, numbers), f"{np.log(size):.1f}", f"{np.log(size):.3f}"}
     for entry in glossary.read_glossary(made.root).values():
-        found = re.findall(r"\d[\d.,]*", re.sub(r"(float)\d\d", r"\1", f"{entry.word} {entry.meaning}"))
+        found = re.findall(r"\d[\d.,]*", re.sub(r"(float|TF)\d\d", r"\1", f"{entry.word} {entry.meaning}"))
         assert {number.rstrip(".,") for number in found} <= known, entry.word
 
 

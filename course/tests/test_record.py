@@ -86,7 +86,9 @@ def test_a_run_prints_what_the_file_prints(folder, trainings):
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_watching_changes_no_bit_of_a_loss(folder, copies):
     copy = copies(
-        folder, SHORT, ("loss {train_step(state, tokens, CONFIG):.4f}", "loss {train_step(state, tokens, CONFIG)!r}")
+        folder,
+        SHORT,
+        ("loss {train_step(state, tokens, CONFIG):.4f}", "loss {float(train_step(state, tokens, CONFIG))!r}"),
     )
     alone = [float(line.split("loss ")[1]) for line in run_alone(copy) if "loss " in line]
     assert record.train(copy).losses == alone
@@ -184,6 +186,8 @@ def test_the_last_value_of_each_name_is_what_the_function_holds_in_the_end(folde
     compared = 0
     for function, call, variables in ends_of_calls(folder, params, recording.tokens):
         for name, array in variables.items() if function in kept else ():
+            if (function, name) == ("adam_step", "grad"):
+                continue  # the array itself is set back to 0 in the last line
             found = recording.find(function, name, call).array
             if found.shape != array.shape:
                 if found.size == 3:
