@@ -164,7 +164,7 @@ def test_flag_before_scenario_before_dataset_before_lesson(tmp_path):
     chosen = config["config"]
     assert (chosen["learning_rate"], chosen["n_head"]) == (0.03, 3)  # flags
     assert (chosen["n_embd"], chosen["num_steps"], config["top_k"], config["n_samples"]) == (24, 4, 7, 1)  # scenario
-    assert (chosen["n_layer"], chosen["block_size"], chosen["clip_grad"]) == (2, 12, 1.0)  # dataset
+    assert (chosen["n_layer"], chosen["block_size"], chosen["clip_grad"]) == (2, 12, 0.5)  # dataset
     assert (chosen["beta2"], chosen["batch_size"], chosen["temperature"]) == (0.95, 1, 0.5)  # lesson
 
 
