@@ -213,7 +213,7 @@ def adam_step(state, config):
 
 
 # %% Training
-# A loss is detached from the operations behind it, so that they can be forgotten. Not .item(): that would wait for a GPU.
+# A loss is detached from the operations behind it, so that they can be forgotten. (.item() would wait for a GPU.)
 CONFIG = Config()
 
 

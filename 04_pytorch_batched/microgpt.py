@@ -226,7 +226,7 @@ def adam_step(state, config):
 
 
 # %% Training
-# A loss is detached from the operations behind it, so that they can be forgotten. Not .item(): that would wait for a GPU.
+# A loss is detached from the operations behind it, so that they can be forgotten. (.item() would wait for a GPU.)
 CONFIG = Config(batch_size=32)  # the one default that differs: batches are what this folder is about
 
 
