@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+# Some machines ask Python to keep nothing of what it compiles. Then each of the thousand programs started here would
+# compile its framework's files anew: five seconds for PyTorch's.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 MEASURED: dict[str, "Measured"] = {}
 
 
