@@ -67,6 +67,7 @@ class Answer:
         return source.fill(lesson_text(folder), exercises(folder)[self.exercise].holes, list(self.bodies))
 
 
+@cache
 def answers(folder: str, kind: str) -> list[Answer]:
     """Return a folder's answers of one kind, `right` or `wrong`: none where nobody has written any."""
     path = ANSWERS / f"{folder}.toml"

@@ -8,7 +8,8 @@ import pytest
 from every_exercise import EXPECTED, Case, of_answers
 from exercising import answers, broken, exercises, lesson_text, to_fill_in, verdict
 from lessons import FOLDERS, REFERENCE, each
-from microgpt_harness.tools.exercises.tensors import TOLERANCE
+from microgpt_harness.tools.exercises import figures
+from microgpt_harness.tools.exercises.tensors import TOLERANCE, distance
 
 FEW = 3  # of each kind, in a folder
 MORE = 20  # in the reference's
@@ -56,6 +57,17 @@ def test_no_two_mistakes_come_near_each_other(record):
     """In one folder, at one point; distances.py tries all folders at as many points as one likes."""
     nearest = min(exercising.distances(REFERENCE, seed=1).values())
     record("nearest two mistakes: the tolerance / their distance", REFERENCE, TOLERANCE / nearest, bound=1e-3)
+
+
+@pytest.mark.parametrize("folder", each(FOLDERS))
+def test_stages_that_a_mistake_cannot_touch_have_the_lesson_s_numbers(folder):
+    at = exercising.checker(folder, 1)
+    loaded = [at.diagnosis().load(mistake) for mistake in at.diagnosis().known]
+    untouched = [(subject, stages) for subject, stages in loaded if stages]
+    assert untouched
+    for subject, stages in untouched[:: 1 if folder == REFERENCE else 4]:
+        for stage in stages:
+            assert distance(figures.compute(subject, at.point(), stage).figures, at.right_figures(stage)) == 0, stage
 
 
 @pytest.mark.parametrize("folder", each(FOLDERS))

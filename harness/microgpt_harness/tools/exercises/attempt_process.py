@@ -3,9 +3,11 @@
 It gets a job as a line of JSON on standard input, and writes what it computes, a line of JSON for each stage, into a
 file: its standard output is the attempt's own. A process that is started ahead of its attempt gets the rest of its job
 as a second line, when there is an attempt. Until then it loads the framework, and computes the lesson's own numbers
-once, so that a framework which compiles has compiled.
+once, so that a framework which compiles has compiled. When an attempt has come to its end, a last line may ask for what
+its functions held in one stage.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -27,19 +29,29 @@ from .tracing import calls_to_json
 
 
 def main() -> None:
-    job = json.loads(sys.stdin.readline())
+    asked = taken_over(sys.stdin)
+    job = json.loads(asked.readline())
     prepared = prepare(job)
     if job["ahead"]:
         for name in figures.STAGES:
-            figures.compute(*prepared, name, calls=True)
-        if not (rest := sys.stdin.readline()):
+            figures.compute(*prepared, name)
+            figures.compute(*prepared, name, calls=name in figures.MODEL)
+        if not (rest := asked.readline()):
             os._exit(0)  # the checker is gone
         job |= json.loads(rest)
     sys.path.insert(1, str(Path(job["file"]).parent))  # for a module beside the attempt
     with Path(job["results"]).open("a", encoding="utf-8") as results:
-        run(job, results, prepared)
-    sys.stdout.flush()
+        run(job, results, prepared, asked)
     os._exit(0)  # whatever threads an attempt has left
+
+
+def taken_over(stdin: IO[str]) -> IO[str]:
+    """Return what the checker writes to, and leave an empty standard input to the attempt."""
+    asked = os.fdopen(os.dup(stdin.fileno()), encoding="utf-8")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, stdin.fileno())
+    os.close(nothing)
+    return asked
 
 
 def prepare(job: dict[str, Any]) -> tuple[Subject, Point]:
@@ -51,7 +63,16 @@ def prepare(job: dict[str, Any]) -> tuple[Subject, Point]:
     return lesson, point
 
 
-def run(job: dict[str, Any], results: IO[str], prepared: tuple[Subject, Point] | None = None) -> None:
+def run(
+    job: dict[str, Any],
+    results: IO[str],
+    prepared: tuple[Subject, Point] | None = None,
+    asked: IO[str] | None = None,
+) -> None:
+    """Compute an attempt's stages. What its functions hold is noted where `asked` asks for it, and without it at once.
+
+    The second takes longer, above all where a framework compiles: values can be seen only in what is not compiled.
+    """
     watch = Watch(job["time_limit"])
 
     def tell(**content: Any) -> None:
@@ -64,12 +85,14 @@ def run(job: dict[str, Any], results: IO[str], prepared: tuple[Subject, Point] |
     _, point = prepared or prepare(job)
     tell(ready=True)
     watch.start(lambda: tell(too_long=watch.limit))
+    attempt = None
     try:
         attempt = subjects.load(folder, file.read_text(encoding="utf-8-sig"), file)
         if job["extension"]:
             EXTENSIONS[job["extension"]].check(ExtensionAttempt(folder, attempt, point, job["seed"]))
         else:
-            compute(attempt, point, job["stages"], tell)
+            for name in job["stages"]:
+                compute(attempt, point, name, tell, calls=asked is None)
             check_own(folder, job["exercise"], attempt, point, tell)
         tell(done=True)
     except Wrong as wrong:
@@ -78,8 +101,13 @@ def run(job: dict[str, Any], results: IO[str], prepared: tuple[Subject, Point] |
         tell(nothing=str(nothing))
     except (Exception, SystemExit, KeyboardInterrupt) as error:
         tell(raised=describe(error, str(file)))
-    finally:
-        watch.stop()
+    with contextlib.suppress(OSError, ValueError):  # the attempt has closed it
+        sys.stdout.flush()
+    if asked:
+        tell(ended=True)
+        if attempt and (name := asked.readline().strip()):
+            look_into(attempt, point, name, tell)
+    watch.stop()
 
 
 class Watch:
@@ -115,14 +143,21 @@ class Watch:
         self.stopped.set()
 
 
-def compute(attempt: Subject, point: Point, stages: list[str], tell: Any) -> None:
-    for name in stages:
-        stage = Stage()
-        try:
-            figures.compute(attempt, point, name, calls=True, stage=stage)
-        finally:
-            whole = sys.exc_info()[0] is None
-            tell(stage=name, figures=to_json(stage.figures), calls=calls_to_json(stage.calls), whole=whole)
+def compute(attempt: Subject, point: Point, name: str, tell: Any, calls: bool) -> None:
+    stage = Stage()
+    try:
+        figures.compute(attempt, point, name, calls=calls, stage=stage)
+    finally:
+        whole = sys.exc_info()[0] is None
+        noted = {"calls": calls_to_json(stage.calls)} if calls else {}
+        tell(stage=name, figures=to_json(stage.figures), whole=whole, **noted)
+
+
+def look_into(attempt: Subject, point: Point, name: str, tell: Any) -> None:
+    stage = Stage()
+    with contextlib.suppress(Exception, SystemExit, KeyboardInterrupt):  # has been told when it came first
+        figures.compute(attempt, point, name, calls=True, stage=stage)
+    tell(stage=name, calls=calls_to_json(stage.calls))
 
 
 def check_own(folder: Path, exercise: str, attempt: Subject, point: Point, tell: Any) -> None:

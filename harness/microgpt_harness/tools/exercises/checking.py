@@ -14,13 +14,14 @@ from typing import Any
 from ...contract import Folder
 from . import figures, points, source, subjects
 from .catalogue import EXTEND, FIND, MARK, Exercise
-from .diagnosis import Diagnosis, nearly
-from .figures import ADDS, STAGES, STEPS, Stage, Subject
+from .diagnosis import Diagnosis, nearly, stages_for
+from .figures import MODEL, STAGES, Subject
 from .points import Point
 from .running import Outcome, Running
 from .tensors import Difference, Figures, compare, is_nan
 from .tracing import RESULT, Call, Located, locate, returned_nothing
 
+LOOK_AGAIN = 0.05  # seconds
 NO_SINGLE_MISTAKE = "This looks like no single known mistake: it is two at once, or one that is not in the list."
 
 
@@ -49,7 +50,8 @@ class Checker:
 
     def __init__(self, folder: Folder, seed: int, time_limit: float) -> None:
         self.folder, self.seed, self.time_limit = folder, seed, time_limit
-        self.stages: dict[str, Stage] = {}
+        self.figures: dict[str, Figures] = {}
+        self.calls: dict[str, list[Call]] = {}
         self.subject: Subject | None = None
         self.known: Diagnosis | None = None
         self.ahead: Running | None = None  # a process that is ready for the next attempt
@@ -64,17 +66,19 @@ class Checker:
     def point(self) -> Point:
         return points.draw(self.lesson().module, self.seed)
 
-    def right(self, name: str) -> Stage:
-        if name not in self.stages:
-            self.stages[name] = figures.compute(self.lesson(), self.point(), name, calls=True)
-        return self.stages[name]
-
     def right_figures(self, name: str) -> Figures:
-        return self.right(name).figures
+        if name not in self.figures:
+            self.figures[name] = figures.compute(self.lesson(), self.point(), name).figures
+        return self.figures[name]
+
+    def right_calls(self, name: str) -> list[Call]:
+        if name not in self.calls:
+            self.calls[name] = figures.compute(self.lesson(), self.point(), name, calls=True).calls
+        return self.calls[name]
 
     def diagnosis(self) -> Diagnosis:
         if self.known is None:
-            self.known = Diagnosis(self.folder.path, self.point())
+            self.known = Diagnosis(self.folder.path, self.lesson(), self.point(), self.right_figures)
         return self.known
 
     # An attempt
@@ -93,13 +97,17 @@ class Checker:
             outcome = Outcome()
             job = self.job(exercise, file, text)
             with self.process() as running:
-                waiting = threading.Thread(target=running.wait, args=(job, outcome))
-                waiting.start()
-                if exercise.kind != EXTEND:
-                    with preparing():
-                        self.lesson()
-                    self.compute_until_wrong(job["stages"], outcome, progress)
-                waiting.join()
+                with meanwhile(running.wait, job, outcome) as waiting:
+                    if exercise.kind != EXTEND:
+                        with preparing():
+                            self.lesson()
+                        wrong = self.compute_until_wrong(job["stages"], outcome, progress, waiting)
+                        if wrong and exercise.kind != FIND:
+                            self.diagnosis().narrow(dict(outcome.figures), wrong)
+                if name := self.to_look_into(outcome):
+                    with meanwhile(running.look_into, name, outcome):
+                        self.right_calls(name)
+                running.end(outcome)
             verdict = replace(self.judge(exercise, outcome), seed=self.seed)
         return replace(verdict, seconds=time.monotonic() - began)
 
@@ -118,7 +126,10 @@ class Checker:
         self.ahead.__enter__()
         for name in STAGES:
             yield
-            self.right(name)
+            self.right_figures(name)
+        for name in MODEL:
+            yield
+            self.right_calls(name)
         for mistake, name in self.diagnosis().likely():
             yield
             self.diagnosis().figures(mistake, name)
@@ -130,12 +141,34 @@ class Checker:
     def start(self) -> dict[str, Any]:
         return {"folder": str(self.folder.path), "seed": self.seed}
 
-    def compute_until_wrong(self, stages: list[str], outcome: Outcome, progress: Callable[[str], None]) -> None:
-        """Compute the lesson's stages while the attempt computes its own, as far as they are needed."""
+    def compute_until_wrong(
+        self, stages: list[str], outcome: Outcome, progress: Callable[[str], None], waiting: threading.Thread
+    ) -> str:
+        """Compute the lesson's stages, as far as they are needed, while the attempt computes its own. Return the first
+        that is wrong, or nothing when the attempt has come to its end.
+        """
         for name in stages:
             progress(name)
-            if self.is_wrong(name, outcome):
-                return
+            self.right_figures(name)
+            if wrong := self.first_wrong(outcome):
+                return wrong
+        while waiting.is_alive():
+            waiting.join(LOOK_AGAIN)
+            if wrong := self.first_wrong(outcome):
+                return wrong
+        return ""
+
+    def first_wrong(self, outcome: Outcome) -> str:
+        """Return the first of the stages so far, which both have come through, that is wrong, if one is."""
+        come_to = [name for name in outcome.figures if name in outcome.whole and name in self.figures]
+        return next((name for name in come_to if self.is_wrong(name, outcome)), "")
+
+    def to_look_into(self, outcome: Outcome) -> str:
+        """Return the stage that is wrong or broke off, if what the attempt's functions held in it tells more."""
+        for name in outcome.figures:
+            if self.is_wrong(name, outcome) or name not in outcome.whole:
+                return name if name in MODEL and not outcome.too_long else ""
+        return ""
 
     def is_wrong(self, name: str, outcome: Outcome) -> bool:
         """Compute a stage of the lesson. Return whether the attempt has come through it already, with other numbers."""
@@ -165,23 +198,12 @@ class Checker:
     def job(self, exercise: Exercise, file: Path, text: str) -> dict[str, Any]:
         return {
             **self.start(),
-            "stages": self.stages_for(text),
+            "stages": stages_for(subjects.lesson_text(self.folder.path), text),
             "file": str(file),
             "time_limit": self.time_limit,
             "exercise": exercise.name,
             "extension": exercise.name if exercise.kind == EXTEND else "",
         }
-
-    def stages_for(self, text: str) -> list[str]:
-        """Return the stages that can be wrong in an attempt with this text."""
-        changed = source.changed_names(subjects.lesson_text(self.folder.path), text)
-        model_only = changed <= source.reaches(text, "loss_fn")
-        skipped = {name for name, function in STEPS.items() if model_only and not changed & source.uses(text, function)}
-        in_steps = source.reaches(text, "train_step")
-        for name, function in ADDS.items():
-            added = source.uses(text, function) | (source.reaches(text, function) - in_steps)
-            skipped |= set() if changed & added else {name}
-        return [name for name in STAGES if name not in skipped]
 
     def judge(self, exercise: Exercise, outcome: Outcome) -> Verdict:
         """Return what is to be said of what an attempt computed: of the first stage that is not as it should be."""
@@ -208,7 +230,7 @@ class Checker:
             return "no-return", (f"{outcome.nothing} returns nothing: is a `return` missing?",)
         if outcome.raised:
             for name, calls in outcome.calls.items():
-                if name not in outcome.whole and (silent := returned_nothing(calls, self.right(name).calls)):
+                if name not in outcome.whole and (silent := returned_nothing(calls, self.right_calls(name))):
                     return "no-return", (f"{silent} returns nothing, at least once: is a `return` missing?",)
             begun = next((name for name in outcome.figures if name not in outcome.whole), "")
             return "raised", (raised(outcome.raised, begun),)
@@ -225,13 +247,13 @@ class Checker:
     def wrong(
         self, exercise: Exercise, outcome: Outcome, name: str, stages: dict[str, float | None], printed: str
     ) -> Verdict:
-        wanted = self.right(name)
+        wanted, calls = self.right_figures(name), outcome.calls.get(name, [])
         # Of a planted mistake only what comes out is shown: in which function it began would be half of the answer.
-        where = locate(outcome.calls.get(name, []), wanted.calls) if exercise.kind != FIND else None
-        worst = worst_of(outcome.figures[name], wanted.figures, name in outcome.whole)
-        first = where or (worst and Located("", 0, worst_name(outcome.figures[name], wanted.figures), worst))
-        kind = kind_of(first.difference if first else None, outcome.figures[name], wanted.figures)
-        says = [located(first, wanted)] if first else []
+        where = locate(calls, self.right_calls(name)) if calls and exercise.kind != FIND else None
+        worst = worst_of(outcome.figures[name], wanted, name in outcome.whole)
+        first = where or (worst and Located("", 0, worst_name(outcome.figures[name], wanted), worst))
+        kind = kind_of(first.difference if first else None, outcome.figures[name], wanted)
+        says = [located(first, self.right_calls(name) if where else [])] if first else []
         if kind == "nan":
             says += ["nan, not a number, comes of inf - inf, of 0 · inf, or of a softmax over nothing but -inf."]
         ended = self.ended(outcome)
@@ -240,7 +262,7 @@ class Checker:
         looks_like: tuple[tuple[str, str], ...] = ()
         if exercise.kind != FIND and name in outcome.whole:
             whole = {stage: outcome.figures[stage] for stage in outcome.figures if stage in outcome.whole}
-            looks_like = self.look_up(whole, name, outcome.calls[name] if kind == "nan" else [])
+            looks_like = self.look_up(whole, name, calls if kind == "nan" else [])
             if not looks_like and nearly(whole, self.right_figures):
                 says += ["All is right to about seven digits: somewhere float64 becomes float32 on its way."]
             elif not looks_like and kind in ("wrong", "nan"):
@@ -256,6 +278,15 @@ class Checker:
         if calls:
             found = [mistake for mistake in found if locate(calls, known.calls(mistake, wrong)) is None]
         return tuple((mistake.name, mistake.says) for mistake in found)
+
+
+@contextlib.contextmanager
+def meanwhile(work: Callable[..., None], *arguments: Any) -> Iterator[threading.Thread]:
+    """Do some work beside what the block does, and wait for it at the end."""
+    worker = threading.Thread(target=work, args=arguments)
+    worker.start()
+    yield worker
+    worker.join()
 
 
 def worst_of(got: Figures, wanted: Figures, whole: bool) -> Difference | None:
@@ -282,10 +313,10 @@ def kind_of(difference: Difference | None, got: Figures, wanted: Figures) -> str
     return "dtype" if "float" in difference.wanted or "int" in difference.wanted else "wrong"
 
 
-def located(found: Located, stage: Stage) -> str:
+def located(found: Located, right: list[Call]) -> str:
     """Say which tensor is the first that differs, where it differs most, what stands there, and what should."""
     difference = found.difference
-    calls = sum(call.function == found.function for call in stage.calls)
+    calls = sum(call.function == found.function for call in right)
     nth = f" (call {found.nth} of {calls})" if calls > 1 else ""
     if not found.function:
         what = found.name

@@ -6,35 +6,44 @@ from pathlib import Path
 
 from .. import mistakes
 from ..mistakes import Mistake
-from . import figures, subjects
-from .figures import SHOWS_IN, Stage, Subject
+from . import figures, source, subjects
+from .figures import ADDS, AFTER_TRAINING, LATER, MODEL, SHOWS_IN, STAGES, STEPS, Stage, Subject
 from .points import Point
-from .tensors import Figures, distance
+from .tensors import Figure, Figures, compare, distance
 from .tracing import Call
 
 FLOAT32 = 1e-5  # what rounding to float32 on the way moves at most
 
 
 class Diagnosis:
-    """The known mistakes of a folder at one point. What has been computed is kept, for as many attempts as come."""
+    """The known mistakes of a folder at one point. What has been computed is kept, for as many attempts as come.
 
-    def __init__(self, folder: Path, point: Point) -> None:
-        self.folder, self.point = folder, point
+    `right` returns the lesson's own figures in a stage.
+    """
+
+    def __init__(self, folder: Path, lesson: Subject, point: Point, right: Callable[[str], Figures]) -> None:
+        self.folder, self.lesson, self.point, self.right = folder, lesson, point, right
         self.known = [mistake for mistake in mistakes.read(folder) if mistake.edits]
-        self.loaded: dict[str, Subject] = {}
+        self.loaded: dict[str, tuple[Subject, set[str]]] = {}  # with the stages in which its numbers are the lesson's
         self.computed: dict[tuple[str, str], Figures | None] = {}
+        self.begun: dict[tuple[str, str], Figures] = {}  # up to where they were not those of an attempt
 
     def look_up(self, attempt: dict[str, Figures], wrong: str) -> list[Mistake]:
         """Return the mistakes whose figures are the attempt's in every stage that it came to: one, or none.
 
-        `wrong` is the first stage in which the attempt is not as the lesson. Stages are compared from there to the
-        last, then from the first on. A mistake drops out where it differs, so few are computed in many stages.
+        `wrong` is the first stage in which the attempt is not as the lesson. A mistake drops out where it differs, so
+        few are computed in many stages.
         """
-        names = list(attempt)
-        begin = names.index(wrong)
-        found = self.showing_in(wrong)
-        for name in [*names[begin:], *names[:begin]]:
+        found = self.narrow(attempt, wrong)
+        for name in list(attempt)[list(attempt).index(wrong) + 1 :]:
             found = [mistake for mistake in found if self.same(mistake, name, attempt[name])]
+        return found
+
+    def narrow(self, attempt: dict[str, Figures], wrong: str) -> list[Mistake]:
+        """Return the mistakes whose figures are an attempt's up to the first stage in which it is wrong."""
+        found = self.showing_in(wrong)
+        for name in list(attempt)[: list(attempt).index(wrong) + 1]:
+            found = [mistake for mistake in found if self.same(mistake, name, attempt[name], once=True)]
         return found
 
     def showing_in(self, stage: str) -> list[Mistake]:
@@ -47,32 +56,95 @@ class Diagnosis:
             for mistake in self.showing_in(stage):
                 yield mistake, stage
 
-    def same(self, mistake: Mistake, stage: str, attempt: Figures) -> bool:
-        figures = self.figures(mistake, stage)
+    def same(self, mistake: Mistake, stage: str, attempt: Figures, once: bool = False) -> bool:
+        """Return whether a mistake's figures are the attempt's. They are computed up to the first that is not."""
+        key = (mistake.name, stage)
+        begun = self.begun.get(key, {})
+        if any(name not in attempt or compare(attempt[name], figure) for name, figure in begun.items()):
+            return False
+        if key not in self.computed:
+            computed = Stage(figures=Expecting(attempt))
+            try:
+                self.compute(mistake, stage, computed, once)
+            except Unexpected:
+                self.begun[key] = dict(computed.figures)
+                return False
+        figures = self.computed[key]
         return figures is not None and distance(attempt, figures) == 0
 
     def figures(self, mistake: Mistake, stage: str) -> Figures | None:
         """Return what a mistake computes, or None where it comes to an end with an exception."""
-        key = (mistake.name, stage)
-        if key not in self.computed:
-            try:
-                self.computed[key] = figures.compute(self.subject(mistake), self.point, stage).figures
-            except Exception:  # whatever a broken lesson raises
-                self.computed[key] = None
-        return self.computed[key]
+        if (mistake.name, stage) not in self.computed:
+            self.compute(mistake, stage, Stage(), once=True)
+        return self.computed[mistake.name, stage]
+
+    def compute(self, mistake: Mistake, stage: str, computed: Stage, once: bool) -> None:
+        key, (subject, as_lesson) = (mistake.name, stage), self.load(mistake)
+        if stage in as_lesson:
+            self.computed[key] = self.right(stage)
+            return
+        once = once and (stage in MODEL or as_lesson.issuperset(MODEL))  # gradients of its own are worth compiling
+        try:
+            figures.compute(subject, self.point, stage, once=once, stage=computed)
+            self.computed[key] = dict(computed.figures)
+        except Unexpected:
+            raise
+        except Exception:  # whatever a broken lesson raises
+            self.computed[key] = None
 
     def calls(self, mistake: Mistake, stage: str) -> list[Call]:
         """Return what the functions of a lesson with this mistake hold, up to where it ends."""
         computed = Stage()
         with contextlib.suppress(Exception):
-            figures.compute(self.subject(mistake), self.point, stage, calls=True, stage=computed)
+            figures.compute(self.load(mistake)[0], self.point, stage, calls=True, stage=computed)
         return computed.calls
 
-    def subject(self, mistake: Mistake) -> Subject:
+    def load(self, mistake: Mistake) -> tuple[Subject, set[str]]:
         if mistake.name not in self.loaded:
-            text = mistakes.apply(subjects.lesson_text(self.folder), mistake.edits)
-            self.loaded[mistake.name] = subjects.load(self.folder, text, self.folder / "microgpt.py")
+            right = subjects.lesson_text(self.folder)
+            text = mistakes.apply(right, mistake.edits)
+            subject = subjects.load(self.folder, text, self.folder / "microgpt.py")
+            as_lesson = untouched(source.changed_names(right, text))
+            if as_lesson.issuperset(MODEL):
+                subjects.share_model(self.folder, self.lesson, subject)
+            self.loaded[mistake.name] = subject, as_lesson
         return self.loaded[mistake.name]
+
+
+class Unexpected(Exception):
+    """A figure is not what was expected."""
+
+
+class Expecting(dict[str, Figure]):
+    """Takes figures one by one, up to the first that is not as in an attempt: no more are needed of this mistake."""
+
+    def __init__(self, attempt: Figures) -> None:
+        super().__init__()
+        self.attempt = attempt
+
+    def __setitem__(self, name: str, figure: Figure) -> None:
+        super().__setitem__(name, figure)
+        if name not in self.attempt or compare(self.attempt[name], figure):
+            raise Unexpected(name)
+
+
+def untouched(changed: set[str]) -> set[str]:
+    """Return the stages whose numbers are the lesson's, whatever these functions, classes and constants do."""
+    found = set(MODEL) if changed <= LATER else set()
+    return found | (set(STEPS) if changed <= AFTER_TRAINING else set())
+
+
+def stages_for(lesson: str, text: str) -> list[str]:
+    """Return the stages that have to be computed to know whether a changed lesson is right."""
+    changed = source.changed_names(lesson, text)
+    skipped = untouched(changed) if changed else set()
+    if changed <= source.reaches(text, "loss_fn"):  # then a step is right if its gradients are
+        skipped |= {name for name, function in STEPS.items() if not changed & source.uses(text, function)}
+    in_steps = source.reaches(text, "train_step")
+    for name, function in ADDS.items():
+        added = source.uses(text, function) | (source.reaches(text, function) - in_steps)
+        skipped |= set() if changed & added else {name}
+    return [name for name in STAGES if name not in skipped]
 
 
 def nearly(attempt: dict[str, Figures], right: Callable[[str], Figures]) -> bool:

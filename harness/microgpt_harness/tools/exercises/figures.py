@@ -28,11 +28,15 @@ SAMPLE_LINE = re.compile(r"sample +\d+: (.*)")
 
 @dataclass(frozen=True)
 class Subject:
-    """A lesson, right or not, behind its folder's engine. `inspectable` makes what is compiled run as plain Python."""
+    """A lesson, right or not, behind its folder's engine.
+
+    Where a framework compiles, `inspectable` has it run plain Python instead, and `compiling_fast` not take its time.
+    """
 
     module: ModuleType
     engine: EngineModule
     inspectable: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+    compiling_fast: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
 
     @property
     def file(self) -> str:
@@ -216,8 +220,11 @@ STAGES: dict[str, Callable[[Subject, Point, Stage, bool], None]] = {
 ADDS = {"samples": "generate", "what the file prints by itself": "main"}
 # These stages add all that is neither model nor loss, so they are right like that only if nothing else is changed.
 STEPS = {"a first step of Adam": "train_step", "two steps under way, clipped": "train_step"}
-# Where what is compiled runs as plain Python, so that each value can be seen. That is also faster than to compile anew.
-LOOKED_INTO = tuple(name for name in STAGES if name != "what the file prints by itself")
+# Functions that none of the stages in MODEL call, and those that no step calls either: who changes nothing else has the
+# lesson's own numbers there.
+LATER = frozenset({"adam_step", "schedule", "train_step", "generate", "main"})
+AFTER_TRAINING = frozenset({"generate", "main"})
+MODEL = ("logits", "loss", "gradients")
 # What catches the mistakes that can show first in a stage (see tools/mistakes.toml): no others need be computed for it.
 SHOWS_IN = {
     "tokens, documents, first weights": ("main",),
@@ -231,12 +238,16 @@ SHOWS_IN = {
 }
 
 
-def compute(subject: Subject, point: Point, name: str, calls: bool = False, stage: Stage | None = None) -> Stage:
-    """Return what one stage computes. With `calls`, each function's variables are noted as well, which takes longer.
+def compute(
+    subject: Subject, point: Point, name: str, calls: bool = False, once: bool = False, stage: Stage | None = None
+) -> Stage:
+    """Return what one stage computes. With `calls`, the variables of the model's functions are noted as well.
 
+    What is computed `once`, as each of many mistakes is, is not worth compiling; `main` is, for it repeats itself.
     A `stage` that is passed in holds what there is when an exception ends the computation.
     """
     stage = stage or Stage()
-    with subject.inspectable() if name in LOOKED_INTO else contextlib.nullcontext():
+    interpreted = (calls or once) and STAGES[name] is not run_alone
+    with subject.inspectable() if interpreted else subject.compiling_fast():
         STAGES[name](subject, point, stage, calls)
     return stage

@@ -29,12 +29,16 @@ main()
 """
 PREPARING = 300.0  # seconds until the framework is there: loading it from a slow disk takes long, and no attempt's time
 PATIENCE = 6  # times the limit, on a clock on the wall: others may be using the processor, too
+ENDING = 1.0  # seconds that a process whose work is done has for ending by itself
 SAID = 2_000  # bytes of what an attempt prints that are shown
 
 
 @dataclass
 class Outcome:
-    """What came out of an attempt. `figures` and `calls` are by stage; a stage that was begun may not be whole."""
+    """What came out of an attempt. `figures` and `calls` are by stage; a stage that was begun may not be whole.
+
+    Calls are there for the stages that were looked into.
+    """
 
     figures: dict[str, Figures] = field(default_factory=dict)
     calls: dict[str, list[Call]] = field(default_factory=dict)
@@ -49,7 +53,7 @@ class Outcome:
 
 
 class Running:
-    """A process for one attempt, until `wait` has returned. It is ended with the block at the latest.
+    """A process for one attempt: first `wait`, then `look_into`, if at all, then `end`. With the block it is ended.
 
     `start` says what every attempt needs: folder and seed. With `ahead` the process gets itself ready for an attempt
     that may come much later.
@@ -78,7 +82,7 @@ class Running:
             self.listening = threading.Thread(target=self.listen, daemon=True)
             self.listening.start()
             if self.start["ahead"]:
-                self.send(self.start)
+                self.send(json.dumps(self.start))
         except OSError as error:
             self.ending.close()
             raise RunError(f"the attempt cannot be run: {error.strerror or error}") from None
@@ -90,10 +94,11 @@ class Running:
     def close(self) -> None:
         self.ending.close()
 
-    def send(self, content: dict[str, Any]) -> None:
+    def send(self, line: str) -> None:
         assert self.process.stdin
-        self.process.stdin.write(json.dumps(content).encode() + b"\n")
-        self.process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has ended already, and its exit code says how
+            self.process.stdin.write(line.encode() + b"\n")
+            self.process.stdin.flush()
 
     def listen(self) -> None:
         """Take what the attempt prints, and keep the beginning."""
@@ -108,21 +113,38 @@ class Running:
         sleeps or never comes back to Python, is ended after a longer time.
         """
         job |= {"results": str(self.results)}
-        with contextlib.suppress(BrokenPipeError):  # it has ended already, and its exit code says how
-            self.send(job if self.start["ahead"] else self.start | job)
-            assert self.process.stdin
-            self.process.stdin.close()
-        ready = False
+        self.allowed = PATIENCE * job["time_limit"]
+        self.written = self.entries()
+        self.send(json.dumps(job if self.start["ahead"] else self.start | job))
+        self.follow(outcome, "ready", PREPARING)
+        self.follow(outcome, "ended", self.allowed)
+
+    def look_into(self, stage: str, outcome: Outcome) -> None:
+        """Put into `outcome` what the attempt's functions hold in a stage, as far as it comes."""
+        self.send(stage)
+        self.follow(outcome, "calls", self.allowed)
+
+    def follow(self, outcome: Outcome, last: str, allowed: float) -> None:
+        """Take what the process writes, until an entry has the key `last`, or the process is gone or has to go."""
         since = time.monotonic()
-        for entry in self.entries():
+        for entry in self.written:
             if entry is None:
-                allowed = PATIENCE * job["time_limit"] if ready else PREPARING
                 if time.monotonic() - since > allowed:
                     outcome.too_long = allowed
-                    break
+                    stop(self.process)
                 continue
-            since, ready = time.monotonic(), True
+            since = time.monotonic()
             take(outcome, entry)
+            if last in entry:
+                return
+
+    def end(self, outcome: Outcome) -> None:
+        """Let the process come to its end, and note how it did."""
+        assert self.process.stdin
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=ENDING)
         stop(self.process)
         self.listening.join(timeout=1)
         outcome.exit_code = self.process.returncode
@@ -153,9 +175,11 @@ def beginning(said: bytes) -> str:
 
 def take(outcome: Outcome, entry: dict[str, Any]) -> None:
     if name := entry.get("stage"):
-        outcome.figures[name] = from_json(entry["figures"])
-        outcome.calls[name] = calls_from_json(entry["calls"])
-        if entry["whole"]:
+        if "calls" in entry:
+            outcome.calls[name] = calls_from_json(entry["calls"])
+        if "figures" in entry:
+            outcome.figures[name] = from_json(entry["figures"])
+        if entry.get("whole"):
             outcome.whole.add(name)
     outcome.raised = entry.get("raised", outcome.raised)
     outcome.nothing = entry.get("nothing", outcome.nothing)

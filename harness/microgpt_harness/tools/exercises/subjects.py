@@ -18,9 +18,11 @@ def load(folder: Path, source: str, file: Path) -> Subject:
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
     engine = load_text(file, exact(source), folder / "engine.py")
-    inspectable = getattr(own_checks(folder), "inspectable", contextlib.nullcontext)
+    own = own_checks(folder)
+    inspectable = getattr(own, "inspectable", contextlib.nullcontext)
+    compiling_fast = getattr(own, "compiling_fast", contextlib.nullcontext)
     lesson: Any = engine.lesson
-    return Subject(lesson, engine, inspectable)
+    return Subject(lesson, engine, inspectable, compiling_fast)
 
 
 def exact(source: str) -> str:
@@ -33,6 +35,9 @@ def own_checks(folder: Path) -> ModuleType | None:
     """Return a folder's exercise_checks.py, which may offer, and nothing of it has to be there:
 
     `inspectable()`: a context in which what the framework compiles runs as plain Python, so that values can be seen.
+    `compiling_fast()`: a context in which the framework compiles in the shortest time, into however slow a program.
+    `share_model(lesson, other)`: where another lesson differs in nothing that its gradients depend on, have it take
+    them from the lesson, compiled once for all of these.
     `array(rows, lesson)`: nested lists of floats as what the lesson computes with, in float64.
     NAME(module, engine, point), with underscores for dashes: what only this framework can get wrong in the exercise
     NAME, although all numbers are right. It returns a sentence for the learner, or None.
@@ -44,6 +49,11 @@ def own_checks(folder: Path) -> ModuleType | None:
     if name not in sys.modules:
         sys.modules[name] = execute(path, path.read_text(encoding="utf-8"), name)
     return sys.modules[name]
+
+
+def share_model(folder: Path, lesson: Subject, other: Subject) -> None:
+    if share := getattr(own_checks(folder), "share_model", None):
+        share(lesson.module, other.module)
 
 
 def lesson_text(folder: Path) -> str:
