@@ -83,7 +83,7 @@ def run(
 
     folder, file = Path(job["folder"]), Path(job["file"])
     _, point = prepared or prepare(job)
-    tell(ready=True)
+    tell(ready=True, as_lesson=job["as_lesson"])
     watch.start(lambda: tell(too_long=watch.limit))
     attempt = None
     try:

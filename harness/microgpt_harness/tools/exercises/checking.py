@@ -14,7 +14,7 @@ from typing import Any
 from ...contract import Folder
 from . import figures, points, source, subjects
 from .catalogue import EXTEND, FIND, MARK, Exercise
-from .diagnosis import Diagnosis, nearly, stages_for
+from .diagnosis import Diagnosis, nearly, stages_for, untouched
 from .figures import MODEL, STAGES, Subject
 from .points import Point
 from .running import Outcome, Running
@@ -196,9 +196,11 @@ class Checker:
         return None
 
     def job(self, exercise: Exercise, file: Path, text: str) -> dict[str, Any]:
+        lesson = subjects.lesson_text(self.folder.path)
         return {
             **self.start(),
-            "stages": stages_for(subjects.lesson_text(self.folder.path), text),
+            "stages": stages_for(lesson, text),
+            "as_lesson": sorted(untouched(source.changed_names(lesson, text))) if exercise.kind != EXTEND else [],
             "file": str(file),
             "time_limit": self.time_limit,
             "exercise": exercise.name,
@@ -208,6 +210,7 @@ class Checker:
     def judge(self, exercise: Exercise, outcome: Outcome) -> Verdict:
         """Return what is to be said of what an attempt computed: of the first stage that is not as it should be."""
         stages: dict[str, float | None] = dict.fromkeys(STAGES if exercise.kind != EXTEND else ())
+        stages |= dict.fromkeys(outcome.as_lesson, 0.0)
         printed = outcome.said
         for name, computed in outcome.figures.items():
             whole = name in outcome.whole

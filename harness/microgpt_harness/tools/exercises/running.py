@@ -43,6 +43,7 @@ class Outcome:
     figures: dict[str, Figures] = field(default_factory=dict)
     calls: dict[str, list[Call]] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
+    as_lesson: list[str] = field(default_factory=list)  # stages that need not be computed: nothing of theirs is changed
     raised: dict[str, Any] | None = None
     nothing: str = ""  # the function that returned nothing, where something is wanted
     complaint: str = ""
@@ -181,6 +182,7 @@ def take(outcome: Outcome, entry: dict[str, Any]) -> None:
             outcome.figures[name] = from_json(entry["figures"])
         if entry.get("whole"):
             outcome.whole.add(name)
+    outcome.as_lesson = entry.get("as_lesson", outcome.as_lesson)
     outcome.raised = entry.get("raised", outcome.raised)
     outcome.nothing = entry.get("nothing", outcome.nothing)
     outcome.too_long = entry.get("too_long", outcome.too_long)
