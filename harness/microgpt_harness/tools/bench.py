@@ -112,7 +112,7 @@ def start(folder: Folder, args: Namespace, engine: Engine) -> training.Run:
     dataset = datasets.load(registry.resolve(args.dataset or "names"), column=args.column, progress=say)
     layers = [args.values, dataset_values(dataset.defaults, dataset.name)]
     settings = resolve(layers, engine.lesson.CONFIG, folder.dtypes, folder.device_dtypes)
-    return training.start(engine, settings, dataset, Path(), Path(folder.checkpoint))
+    return training.start(engine, settings, dataset, Path(), Path())  # nothing is saved, so no file's format is a limit
 
 
 def settle(run: training.Run) -> int:
