@@ -48,12 +48,26 @@ def verdict(folder: str, name: str, text: str, place: Path, seed: int = 1) -> Ve
     file.write_text(text, encoding="utf-8")
     if found := at.read(exercise, text):
         return found
-    results = io.StringIO()
-    attempt_process.run(at.job(exercise, file, text), results)
-    outcome = running.Outcome()
-    for line in results.getvalue().splitlines():
-        running.take(outcome, json.loads(line))
-    return at.judge(exercise, outcome)
+    written = Written(at)
+    attempt_process.run(at.job(exercise, file, text), written, asked=written)
+    return at.judge(exercise, written.outcome())
+
+
+class Written(io.StringIO):
+    """What an attempt in this process writes for its checker, and what the checker then asks it for."""
+
+    def __init__(self, at: Checker) -> None:
+        super().__init__()
+        self.at = at
+
+    def outcome(self) -> running.Outcome:
+        outcome = running.Outcome()
+        for line in self.getvalue().splitlines():
+            running.take(outcome, json.loads(line))
+        return outcome
+
+    def readline(self) -> str:
+        return self.at.to_look_into(self.outcome())
 
 
 @dataclass(frozen=True)
