@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from lessons import ROOT, offered
+from lessons import ROOT, each, offered
 from microgpt_harness.tools import mistakes
 from microgpt_harness.tools.exercises import catalogue, source
 from program import NUMPY, PYTHON, command, end, environment, fails, interrupted, on_terminal, run, started, wait_for
@@ -61,6 +61,18 @@ def test_from_the_list_to_all_is_well(exercise, attempt, tmp_path):
     says(exercise().stdout, "1 of", "done rmsnorm")
     noted = json.loads((tmp_path / "progress.json").read_text(encoding="utf-8"))["rmsnorm"]
     assert noted["checks"] == 3 and noted["done"] >= noted["begun"]
+
+
+@pytest.mark.parametrize("folder", each(["05_jax"]))
+def test_the_stage_that_is_computed_alone_is_in_float64_too(folder, exercise, tmp_path):
+    """JAX has to be asked for float64, and in what `main` prints the lesson itself does not ask."""
+    right = (ROOT / folder / "microgpt.py").read_text(encoding="utf-8")
+    first = "    rng = random.Random(CONFIG.seed)"
+    assert first in right
+    (tmp_path / "main.py").write_text(right.replace(first, f"    pass\n{first}"), encoding="utf-8")
+    done = exercise("main", folder=folder)
+    says(done.stdout, "main: all is well")
+    assert not done.stderr
 
 
 def test_what_is_handed_out_runs_alone_where_its_hole_is_filled(exercise, tmp_path):

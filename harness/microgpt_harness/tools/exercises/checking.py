@@ -61,6 +61,8 @@ class Checker:
         if self.subject is None:
             path = self.folder.path
             self.subject = subjects.load(path, subjects.lesson_text(path), path / "microgpt.py")
+            # which makes the framework ready for float64, where that has to be asked for, whatever stages follow
+            self.subject.state(self.point(), points.config_of(self.subject.module))
         return self.subject
 
     def point(self) -> Point:
