@@ -5,6 +5,8 @@ It takes a minute before the first step, so it is for models large enough, and r
 
 # %% PyTorch
 # The same in every folder that uses PyTorch: a test compares the bytes.
+import warnings
+
 import engine
 import torch
 from engine import export_state, loss_and_grads, train_steps
@@ -12,6 +14,7 @@ from engine import export_state, loss_and_grads, train_steps
 __all__ = ["evaluate", "export_state", "logits", "loss_and_grads", "make_state", "next_logits", "train_steps"]
 
 OUT_OF_MEMORY = engine.OUT_OF_MEMORY
+warnings.filterwarnings("ignore", module=r"torch\._inductor")  # how it compiles is no business of whoever trains
 
 
 def make_state(*args, **kwargs):

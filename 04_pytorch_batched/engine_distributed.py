@@ -6,6 +6,7 @@ Each process has all weights and sees some of a batch's documents. The loss is t
 batch, so what a process finds counts by its tokens; one that has no document takes part with weight 0.
 """
 
+import os
 from datetime import timedelta
 
 import engine
@@ -19,7 +20,12 @@ from torch.nn.parallel import DistributedDataParallel
 __all__ = ["LOST_PROCESS", "OUT_OF_MEMORY", "evaluate", "export_state", "logits", "loss_and_grads", "make_state"]
 __all__ += ["maximum", "next_logits", "rank", "train_steps"]
 
-dist.init_process_group(timeout=timedelta(minutes=10))  # the launcher's environment says who is who
+here, gpus = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()  # of this machine
+if gpus:
+    torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % gpus)  # the one that this process means by "cuda"
+# The launcher's environment says who is who. What the processes decide together is on the CPU, also when they train on
+# GPUs.
+dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=timedelta(minutes=10))
 LOST_PROCESS = ("by peer", "remote process exited")  # Gloo, NCCL
 rank, processes = dist.get_rank(), dist.get_world_size()
 
@@ -36,8 +42,15 @@ class Share(nn.Module):
 
 
 def make_state(*args, **kwargs):
-    state = engine.make_state(*args, **kwargs)
+    state = make_whole(*args, **kwargs)
     state.share = DistributedDataParallel(Share(state.model))
+    return state
+
+
+def make_whole(*args, **kwargs):
+    state = engine.make_state(*args, **kwargs)
+    if state.model.lm_head.weight.is_cuda and here > gpus:
+        raise ValueError(f"{here} processes and {gpus} GPU here: each needs its own; use --nproc_per_node {gpus}")
     return state
 
 

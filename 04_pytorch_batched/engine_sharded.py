@@ -7,7 +7,18 @@ A block's weights are put together just before they are needed, forward and back
 
 import engine_distributed
 from engine import next_logits, numpy
-from engine_distributed import LOST_PROCESS, OUT_OF_MEMORY, evaluate, logits, loss_and_grads, maximum, rank, train_steps
+from engine_distributed import (
+    LOST_PROCESS,
+    OUT_OF_MEMORY,
+    evaluate,
+    logits,
+    loss_and_grads,
+    maximum,
+    processes,
+    rank,
+    train_steps,
+)
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import distribute_tensor
 
@@ -16,11 +27,12 @@ __all__ += ["maximum", "next_logits", "rank", "train_steps"]
 
 
 def make_state(*args, **kwargs):
-    state = engine_distributed.engine.make_state(*args, **kwargs)
+    state = engine_distributed.make_whole(*args, **kwargs)
     whole = state.model.matrices()
+    mesh = init_device_mesh(state.model.lm_head.weight.device.type, (processes,))
     for layer in state.model.layers:
-        fully_shard(layer)
-    fully_shard(state.model)
+        fully_shard(layer, mesh=mesh)
+    fully_shard(state.model, mesh=mesh)
     # the model has new weights, so the optimizer takes these in place of the old ones, with the moments sharded alike
     moments = state.optimizer.state
     for name, weight in state.model.matrices().items():

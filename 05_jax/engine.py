@@ -4,6 +4,8 @@ import os
 from functools import partial
 from pathlib import Path
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what goes wrong is raised, too: the compiler's log repeats it
+
 import jax
 import jax.numpy as jnp
 import microgpt
@@ -25,6 +27,10 @@ if os.access(CACHE if CACHE.exists() else CACHE.parent, os.W_OK):  # a classroom
 SHORTEST = 64  # tokens that next_logits pads to: a block of no more than these compiles once
 CHUNK = 50  # steps in one compiled call: long enough that the cost of the call is lost in them
 
+# A GPU adds up what belongs together, as the gradients of one token's embedding, in whichever order it comes. With this
+# the order is always the same, so a run that goes on gives the same bits as one without a break.
+REPEATABLE = {"xla_gpu_exclude_nondeterministic_ops": True}
+
 
 class Bfloat16(dict):
     """Weights by name with which the model is to compute in bfloat16. They are float32, so that small steps add up."""
@@ -41,11 +47,25 @@ jax.tree_util.register_pytree_node(Bfloat16, flatten, lambda names, arrays: Bflo
 lesson_gpt = microgpt.gpt
 
 
+class Table:
+    """An embedding's rows, rounded once they have been looked up. So its gradients are added up in float32.
+
+    In bfloat16 the sum over the many places of a common token would soon stop growing.
+    """
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __getitem__(self, which):
+        return self.rows[which].astype(jnp.bfloat16)
+
+
 def gpt(params, tokens, config):
     """The lesson's, computed in bfloat16 where the weights say so. The scores are float32: the loss is made of them."""
     if not isinstance(params, Bfloat16):
         return lesson_gpt(params, tokens, config)
     rounded = {name: w.astype(jnp.bfloat16) for name, w in params.items()}
+    rounded |= {name: Table(params[name]) for name in ("wte", "wpe")}
     return lesson_gpt(rounded, tokens, config).astype(jnp.float32)
 
 
@@ -102,7 +122,7 @@ def train_steps(state, batches, config, spread=as_it_is):
     return state, np.concatenate(losses)[: len(batches)].tolist()
 
 
-@partial(jax.jit, static_argnames="config", donate_argnames="state")
+@partial(jax.jit, static_argnames="config", donate_argnames="state", compiler_options=REPEATABLE)
 def train_chunk(state, batches, n_steps, config):
     """The lesson's scan would be compiled anew for another number of batches; this loop stops after any n_steps."""
 
@@ -130,7 +150,7 @@ def next_logits(state, tokens, config):
 
 
 compiled_logits = jax.jit(jax.vmap(gpt, in_axes=(None, 0, None)), static_argnums=2)
-compiled_loss_and_grads = jax.jit(microgpt.loss_and_grads, static_argnames="config")
+compiled_loss_and_grads = jax.jit(microgpt.loss_and_grads, static_argnames="config", compiler_options=REPEATABLE)
 
 
 def logits(state, batch, config):

@@ -34,7 +34,14 @@ whole = NamedSharding(mesh, PartitionSpec())  # the same on every device
 
 
 def make_state(*args, **kwargs):
-    return jax.tree.map(lambda array: place(array, whole), engine.make_state(*args, **kwargs))
+    return jax.tree.map(lambda array: place(array, whole), make_whole(*args, **kwargs))
+
+
+def make_whole(*args, **kwargs):
+    state, found = engine.make_state(*args, **kwargs), mesh.devices.flat[0].platform
+    if (asked := state.step.device.platform) != found:
+        raise ValueError(f"several devices are all that JAX finds, here {found}; for others set JAX_PLATFORMS={asked}")
+    return state
 
 
 def place(array, sharding):

@@ -28,7 +28,7 @@ __all__ += ["maximum", "next_logits", "rank", "train_steps"]
 
 
 def make_state(*args, **kwargs):
-    state = engine_distributed.engine.make_state(*args, **kwargs)
+    state = engine_distributed.make_whole(*args, **kwargs)
     return jax.tree.map(lambda array: engine_distributed.place(array, sharding(array)), state)
 
 

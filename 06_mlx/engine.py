@@ -46,6 +46,19 @@ lesson_gpt = microgpt.gpt
 computes_in_bfloat16 = False  # as make_state was last asked for, like the device
 
 
+class Table:
+    """An embedding's rows, rounded once they have been looked up. So its gradients are added up in float32.
+
+    In bfloat16 the sum over the many places of a common token would soon stop growing.
+    """
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __getitem__(self, which):
+        return self.rows[which].astype(mx.bfloat16)
+
+
 def gpt(params, tokens, config):
     """The lesson's, computed in bfloat16 if asked for.
 
@@ -54,6 +67,7 @@ def gpt(params, tokens, config):
     if not computes_in_bfloat16:
         return lesson_gpt(params, tokens, config)
     rounded = {name: w.astype(mx.bfloat16) for name, w in params.items()}
+    rounded |= {name: Table(params[name]) for name in ("wte", "wpe")}
     return lesson_gpt(rounded, tokens, config).astype(mx.float32)
 
 

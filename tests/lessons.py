@@ -6,8 +6,10 @@ also be loaded from changed source text: that is how test_mutants.py breaks it.
 
 import ast
 import gc
+import importlib.util
 import random
 import re
+import shutil
 import tomllib
 from dataclasses import dataclass, replace
 from functools import cache
@@ -64,18 +66,36 @@ def missing_here(folder: str) -> list[str]:
     return sorted({line.name for line in required(folder)} - here)
 
 
+def with_package(name: str) -> list[str]:
+    """Return the folders that ask for a package, if it is here."""
+    folders = [f for f in FOLDERS if any(line.name == name for line in required(f)) and not missing_here(f)]
+    return folders if importlib.util.find_spec(name) else []
+
+
 def metal() -> list[str]:
-    """Return MLX's folders on the GPU where it finds one, as on a Mac. A GPU has no float64."""
-    folders = [f for f in FOLDERS if any(line.name == "mlx" for line in required(f)) and not missing_here(f)]
-    if not folders:
+    """Return MLX's folders on the GPU where it finds one, as on a Mac. A GPU has no float64 there."""
+    if not (folders := with_package("mlx")):
         return []
     import mlx.core as mx
 
     return [f"{folder}:gpu" for folder in folders] if mx.is_available(mx.gpu) else []
 
 
-# What computes in float32, each a folder, or FOLDER:DEVICE where that is not the CPU.
-FLOAT32_FOLDERS = [*(folder for folder in FOLDERS if "float32" in offered(folder).dtypes), *metal()]
+def nvidia() -> list[str]:
+    """Return the folders of PyTorch and JAX on the GPU where they find one by NVIDIA."""
+    if not shutil.which("nvidia-smi"):  # it comes with the driver, and asking costs less than importing PyTorch
+        return []
+    import torch
+
+    found = {"torch:cuda": torch.cuda.is_available(), "jax:gpu": jax.default_backend() == "gpu"}
+    devices = [name.split(":") for name, there in found.items() if there]
+    return [f"{folder}:{device}" for package, device in devices for folder in with_package(package)]
+
+
+# What computes in float64 and in float32, each a folder, or FOLDER:DEVICE where that is not the CPU.
+NVIDIA = nvidia()
+FLOAT64_FOLDERS = [*FOLDERS, *NVIDIA]
+FLOAT32_FOLDERS = [*(folder for folder in FOLDERS if "float32" in offered(folder).dtypes), *metal(), *NVIDIA]
 
 
 def each(folders: list[str]) -> list[Any]:

@@ -1,8 +1,9 @@
 """What each of several processes does for test_distributed.py: train every case, and as number 0 write what came of it.
 
-usage, by a launcher: several_processes.py FOLDER STEPS RESULT.json MODULE [MODULE ...]
+usage, by a launcher: several_processes.py FOLDER[:DEVICE] STEPS RESULT.json MODULE [MODULE ...]
 
-FOLDER is a lesson's folder, a MODULE one of its engines. An engine for one process gives the figures to compare with.
+FOLDER is a lesson's folder, DEVICE where it computes (by default the CPU), a MODULE one of its engines. An engine for
+one process gives the figures to compare with.
 """
 
 import importlib
@@ -22,7 +23,7 @@ from microgpt_harness.run.sampling import Sampler
 ROOT = Path(__file__).resolve().parents[1]
 # 5 documents come out even for no number of processes here; 1 leaves processes without any.
 CASES = {"batch of 32": {"batch_size": 32}, "5, clipped": {"batch_size": 5, "clip_grad": 1.0}, "1": {"batch_size": 1}}
-SHARED = {"dtype": "float64", "device": "cpu", "val_docs": 7}
+SHARED = {"dtype": "float64", "val_docs": 7}
 
 
 class Records(list):
@@ -35,11 +36,12 @@ class Records(list):
 
 
 def main(folder: str, steps: str, result: str, *modules: str) -> None:
+    folder, _, device = folder.partition(":")
     sys.path.insert(0, str(ROOT / folder))
     found: dict[str, Any] = {}
     for name in modules:
         engine = loaded(importlib.import_module(name), importlib.import_module("microgpt"))
-        length = SHARED | {"num_steps": int(steps), "val_every": int(steps) // 2}
+        length = SHARED | {"device": device or "cpu", "num_steps": int(steps), "val_every": int(steps) // 2}
         found[name] = {case: train(engine, values | length, Path(result).parent) for case, values in CASES.items()}
     if engine.rank == 0:
         Path(result).write_text(json.dumps(found), encoding="utf-8")

@@ -4,6 +4,7 @@ Nothing here has a GPU. What can be tested without one is what the engines ask t
 """
 
 import json
+import random
 import struct
 from dataclasses import replace
 from statistics import fmean
@@ -75,6 +76,20 @@ def test_scores_are_off_by_roundings_of_bfloat16(folder):
     longest = max(batch, key=len)[:-1]
     scores, whole = np.array(lesson.engine.next_logits(state, longest, config)), logits_of(lesson, state, longest)
     assert np.abs(scores - whole).max() <= 2 * ROUNDING * np.abs(whole).max()
+
+
+@every_folder
+def test_gradients_of_a_common_token_are_added_up_in_float32(folder):
+    """Added up in bfloat16, a sum stops growing where what is added is less than half of its last digit."""
+    lesson, rng = load(folder), random.Random(1)
+    config = comparisons.config_of(lesson)
+    batch = [rng.choices([0, 1, 2], weights=[9, 1, 1], k=config.block_size + 1) for _ in range(128)]
+    (_, expected), (_, grads) = (
+        lesson.loss_and_grads(comparisons.state_at_point(lesson, dtype), batch, config)
+        for dtype in ("float32", "bfloat16")
+    )
+    for name, wanted in expected.items():
+        assert np.linalg.norm(grads[name] - wanted) < 16 * ROUNDING * np.linalg.norm(wanted), name
 
 
 def logits_of(lesson, state, tokens):

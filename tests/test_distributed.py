@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lessons import FOLDERS, offered
+from lessons import FOLDERS, NVIDIA, offered
 from microgpt_harness.run import checkpoint, metrics
 from program import DEADLINE, ROOT, command, environment, run, until
 
@@ -95,7 +95,7 @@ def launched(folder: str, count: int, arguments: list[str], **env: str) -> Itera
         "stderr": subprocess.PIPE,
         "encoding": "utf-8",
     }
-    commands = LAUNCHERS[folder](count, arguments) if count > 1 else [arguments]
+    commands = [arguments] if folder in DEVICES and count == 1 else LAUNCHERS[folder](count, arguments)
     started = Launched([subprocess.Popen(each, env=env, **pipes) for each in commands], mark)
     try:
         yield started
@@ -139,20 +139,40 @@ def test_the_same_losses_as_one_process(folder, count, tmp_path, tmp_path_factor
         processes, env = 1, {"XLA_FLAGS": f"{DEVICES[folder]}={count}"}
     elif count > 2:
         pytest.skip("so many processes take long to start")
-    result = tmp_path / "result.json"
-    modules = [module for module in (offered(folder).distributed, offered(folder).sharded) if module]
-    with launched(folder, processes, training(folder, result, *modules), **env) as several:
+    found = together(folder, processes, tmp_path, **env)
+    compare_with_one(folder, f"{count} processes", found, alone(folder, tmp_path_factory.getbasetemp()), record)
+
+
+@pytest.mark.parametrize("folder", [folder for folder in NVIDIA if folder.partition(":")[0] in TOGETHER])
+def test_the_same_losses_on_all_gpus_as_on_one_cpu(folder, tmp_path, tmp_path_factory, record):
+    import torch
+
+    name = folder.partition(":")[0]
+    gpus = torch.cuda.device_count()
+    found = together(folder, 1 if name in DEVICES else gpus, tmp_path)
+    compare_with_one(folder, f"{gpus} GPUs", found, alone(name, tmp_path_factory.getbasetemp()), record)
+
+
+def together(folder: str, processes: int, path: Path, **env: str) -> dict[str, Any]:
+    """Train FOLDER or FOLDER:DEVICE in several processes, by each of its engines for that. Return figures by engine."""
+    name = folder.partition(":")[0]
+    modules = [module for module in (offered(name).distributed, offered(name).sharded) if module]
+    with launched(name, processes, training(folder, path / "result.json", *modules), **env) as several:
         codes, _, stderr = several.end()
     assert not any(codes), stderr
-    found = json.loads(result.read_text(encoding="utf-8"))
-    expected = alone(folder, tmp_path_factory.getbasetemp())
-    for module in modules:
-        assert list(found[module]) == list(expected)
+    found = json.loads((path / "result.json").read_text(encoding="utf-8"))
+    assert list(found) == modules
+    return found
+
+
+def compare_with_one(folder: str, how: str, found: dict[str, Any], expected: dict[str, Any], record: Any) -> None:
+    for module, cases in found.items():
+        assert list(cases) == list(expected)
         for case, figures in expected.items():
             for what in ("losses", "validation losses"):
-                difference = furthest(found[module][case][what], figures[what])
-                record(f"{count} processes, {what}", f"{folder} {module} {case}", difference, bound=TOLERANCE)
-            assert found[module][case]["samples"] == figures["samples"]
+                difference = furthest(cases[case][what], figures[what])
+                record(f"{how}, {what}", f"{folder} {module} {case}", difference, bound=TOLERANCE)
+            assert cases[case]["samples"] == figures["samples"]
 
 
 def furthest(some: list[float], others: list[float]) -> float:

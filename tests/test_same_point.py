@@ -6,9 +6,9 @@ from dataclasses import replace
 import comparisons
 import numpy as np
 import pytest
-from lessons import FLOAT32_FOLDERS, FOLDERS, REFERENCE, each, load
+from lessons import FLOAT32_FOLDERS, FLOAT64_FOLDERS, REFERENCE, each, load
 
-FLOAT64 = [pytest.param(*folder.values, "float64", marks=folder.marks) for folder in each(FOLDERS)]
+FLOAT64 = [pytest.param(*folder.values, "float64", marks=folder.marks) for folder in each(FLOAT64_FOLDERS)]
 FLOAT32 = [pytest.param(*folder.values, "float32", marks=folder.marks) for folder in each(FLOAT32_FOLDERS)]
 DTYPES = pytest.mark.parametrize(("folder", "dtype"), FLOAT64 + FLOAT32)
 
