@@ -2,8 +2,7 @@
 
 usage, by a launcher: several_processes.py FOLDER[:DEVICE] STEPS RESULT.json MODULE [MODULE ...]
 
-FOLDER is a lesson's folder, DEVICE where it computes (by default the CPU), a MODULE one of its engines. An engine for
-one process gives the figures to compare with.
+FOLDER is a lesson's folder, DEVICE where it computes (by default the CPU), a MODULE one of its engines.
 """
 
 import importlib
@@ -41,10 +40,15 @@ def main(folder: str, steps: str, result: str, *modules: str) -> None:
     found: dict[str, Any] = {}
     for name in modules:
         engine = loaded(importlib.import_module(name), importlib.import_module("microgpt"))
-        length = SHARED | {"device": device or "cpu", "num_steps": int(steps), "val_every": int(steps) // 2}
-        found[name] = {case: train(engine, values | length, Path(result).parent) for case, values in CASES.items()}
+        found[name] = train_all(engine, int(steps), Path(result).parent, device or "cpu")
     if engine.rank == 0:
         Path(result).write_text(json.dumps(found), encoding="utf-8")
+
+
+def train_all(engine: Engine, steps: int, folder: Path, device: str = "cpu") -> dict[str, Any]:
+    """Train every case. Return what came of each, by its name."""
+    shared = SHARED | {"device": device, "num_steps": steps, "val_every": steps // 2}
+    return {case: train(engine, values | shared, folder) for case, values in CASES.items()}
 
 
 def train(engine: Engine, values: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -11,12 +11,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import comparisons
+import numpy as np
 import pytest
-from lessons import FOLDERS, NVIDIA, offered
+from lessons import FOLDERS, NVIDIA, load, offered
+from microgpt_harness.program.engines import execute
 from microgpt_harness.run import checkpoint, metrics
 from program import DEADLINE, ROOT, command, environment, run, until
+from several_processes import train_all
+from test_resume import begin, file_of, samples, train
 
 TOLERANCE = 1e-12  # of a loss in float64, against one process: only the order of additions differs
 STEPS = 30
@@ -121,10 +127,8 @@ def the_line(stderr: str) -> str:
 
 # The same numbers
 @cache
-def alone(folder: str, path: Path) -> dict[str, Any]:
-    result = path / f"{folder}.json"
-    subprocess.run(training(folder, result, "engine"), env=environment(**ONE_THREAD), timeout=DEADLINE, check=True)
-    return json.loads(result.read_text(encoding="utf-8"))["engine"]
+def alone(folder: str) -> dict[str, Any]:
+    return train_all(load(folder).engine, STEPS, ROOT)
 
 
 def training(folder: str, result: Path, *modules: str) -> list[str]:
@@ -133,30 +137,32 @@ def training(folder: str, result: Path, *modules: str) -> list[str]:
 
 @pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.parametrize("folder", TOGETHER)
-def test_the_same_losses_as_one_process(folder, count, tmp_path, tmp_path_factory, record):
-    processes, env = count, {}
-    if folder in DEVICES:
-        processes, env = 1, {"XLA_FLAGS": f"{DEVICES[folder]}={count}"}
+def test_the_same_losses_as_one_process(folder, count, tmp_path, record):
+    processes, modules, env = count, modules_of(folder), {}
+    if folder in DEVICES:  # which compiles each of them for each number of devices: so one for 2, the other for 4
+        processes, modules, env = 1, modules[count // 4 :][:1], {"XLA_FLAGS": f"{DEVICES[folder]}={count}"}
     elif count > 2:
         pytest.skip("so many processes take long to start")
-    found = together(folder, processes, tmp_path, **env)
-    compare_with_one(folder, f"{count} processes", found, alone(folder, tmp_path_factory.getbasetemp()), record)
+    found = together(folder, processes, modules, tmp_path, **env)
+    compare_with_one(folder, f"{count} processes", found, record)
 
 
 @pytest.mark.parametrize("folder", [folder for folder in NVIDIA if folder.partition(":")[0] in TOGETHER])
-def test_the_same_losses_on_all_gpus_as_on_one_cpu(folder, tmp_path, tmp_path_factory, record):
+def test_the_same_losses_on_all_gpus_as_on_one_cpu(folder, tmp_path, record):
     import torch
 
-    name = folder.partition(":")[0]
-    gpus = torch.cuda.device_count()
-    found = together(folder, 1 if name in DEVICES else gpus, tmp_path)
-    compare_with_one(folder, f"{gpus} GPUs", found, alone(name, tmp_path_factory.getbasetemp()), record)
+    name, gpus = folder.partition(":")[0], torch.cuda.device_count()
+    found = together(folder, 1 if name in DEVICES else gpus, modules_of(name), tmp_path)
+    compare_with_one(folder, f"{gpus} GPUs", found, record)
 
 
-def together(folder: str, processes: int, path: Path, **env: str) -> dict[str, Any]:
-    """Train FOLDER or FOLDER:DEVICE in several processes, by each of its engines for that. Return figures by engine."""
+def modules_of(folder: str) -> list[str]:
+    return [module for module in (offered(folder).distributed, offered(folder).sharded) if module]
+
+
+def together(folder: str, processes: int, modules: list[str], path: Path, **env: str) -> dict[str, Any]:
+    """Train FOLDER or FOLDER:DEVICE in several processes, by each of these engines. Return figures by engine."""
     name = folder.partition(":")[0]
-    modules = [module for module in (offered(name).distributed, offered(name).sharded) if module]
     with launched(name, processes, training(folder, path / "result.json", *modules), **env) as several:
         codes, _, stderr = several.end()
     assert not any(codes), stderr
@@ -165,7 +171,8 @@ def together(folder: str, processes: int, path: Path, **env: str) -> dict[str, A
     return found
 
 
-def compare_with_one(folder: str, how: str, found: dict[str, Any], expected: dict[str, Any], record: Any) -> None:
+def compare_with_one(folder: str, how: str, found: dict[str, Any], record: Any) -> None:
+    expected = alone(folder.partition(":")[0])
     for module, cases in found.items():
         assert list(cases) == list(expected)
         for case, figures in expected.items():
@@ -182,9 +189,12 @@ def furthest(some: list[float], others: list[float]) -> float:
 
 @pytest.mark.parametrize("folder", TOGETHER)
 def test_a_run_goes_on_with_any_number_of_processes(folder, tmp_path):
-    flags = ["--dtype", "float64", "--batch-size", 5, "--no-plot", "--val-every", 0, "--steps", 24, "--device", "cpu"]
-    whole = run(folder, *flags, "--out", tmp_path / "whole")
-    here = [*flags, "--out", tmp_path / "parts"]
+    values = {"num_steps": 24, "batch_size": 5}
+    whole = begin(folder, tmp_path / "whole" / file_of(folder), **values)
+    whole.checkpoint_path.parent.mkdir()
+    expected = train(whole).losses
+    here = ["--dtype", "float64", "--batch-size", 5, "--no-plot", "--val-every", 0, "--steps", 24, "--device", "cpu"]
+    here += ["--out", tmp_path]
     run(folder, *here, "--stop-at", 6)
     with_3 = "--shard" if offered(folder).sharded else "--distributed"
     for count, way, last in ((3, with_3, 12), (2, "--distributed", 18)):
@@ -192,15 +202,27 @@ def test_a_run_goes_on_with_any_number_of_processes(folder, tmp_path):
             codes, _, stderr = several.end()
         assert not any(codes), stderr
     parts = run(folder, *here, "--resume")
-    losses, expected = (
-        [r["loss"] for r in metrics.each(tmp_path / out / "names" / folder)] for out in ("parts", "whole")
-    )
+    losses = [record["loss"] for record in metrics.each(tmp_path / "names" / folder)]
     assert len(losses) == 24
     assert furthest(losses, expected) <= TOLERANCE
-    assert parts.samples == whole.samples
+    assert parts.samples == samples(whole)
 
 
 # What goes wrong
+def test_jax_says_where_it_would_not_compute_as_asked(monkeypatch):
+    """All devices are those of one kind: on a machine with GPUs, these, whatever --device says."""
+    lesson = load("05_jax")
+    monkeypatch.setitem(sys.modules, "microgpt", lesson.microgpt)
+    monkeypatch.setitem(sys.modules, "engine", lesson.engine)
+    path = ROOT / "05_jax" / "engine_distributed.py"
+    several = execute(path, path.read_text(encoding="utf-8"), "engine_distributed_05_jax")
+    config = comparisons.config_of(lesson)
+    assert several.make_state(config, comparisons.params_at_point(), device="cpu").step == 0
+    several.mesh = SimpleNamespace(devices=np.array([SimpleNamespace(platform="gpu")]))
+    with pytest.raises(ValueError, match="here gpu; for others set JAX_PLATFORMS=cpu"):
+        several.make_state(config, comparisons.params_at_point(), device="cpu")
+
+
 def test_what_is_wrong_in_all_of_them_is_said_once():
     with launched(PYTORCH, 2, command(PYTORCH, "--distributed", "--n-embd", 15)) as several:
         codes, stdout, stderr = several.end()
