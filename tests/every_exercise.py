@@ -30,7 +30,7 @@ from program import command, environment
 
 TIME_LIMIT = 3  # seconds for an endless loop
 SLOW_MACHINE = 60  # for all else
-AT_HAND = 40  # attempts whose compiled functions are kept
+AT_HAND = 10  # attempts whose compiled functions are kept
 # What a check may call an attempt that goes wrong like this. Less than there should be shows as what is made of it.
 EXPECTED = {
     "crash": {"raised"},
