@@ -99,15 +99,21 @@ class Checker:
             outcome = Outcome()
             job = self.job(exercise, file, text)
             with self.process() as running:
+                asked = ""
                 with meanwhile(running.wait, job, outcome) as waiting:
                     if exercise.kind != EXTEND:
                         with preparing():
                             self.lesson()
-                        wrong = self.compute_until_wrong(job["stages"], outcome, progress, waiting)
+                        ahead = iter(()) if exercise.kind == FIND else self.diagnosis().load_ahead(job["stages"])
+                        wrong = self.compute_until_wrong(job["stages"], outcome, progress, waiting, ahead)
+                        if wrong in MODEL:
+                            running.ask(asked := wrong)  # now, so that its process is at work beside this one
                         if wrong and exercise.kind != FIND:
                             self.diagnosis().narrow(dict(outcome.figures), wrong)
                 if name := self.to_look_into(outcome):
-                    with meanwhile(running.look_into, name, outcome):
+                    if name != asked:
+                        running.ask(name)
+                    with meanwhile(running.take_calls, outcome):
                         self.right_calls(name)
                 running.end(outcome)
             verdict = replace(self.judge(exercise, outcome), seed=self.seed)
@@ -144,10 +150,16 @@ class Checker:
         return {"folder": str(self.folder.path), "seed": self.seed}
 
     def compute_until_wrong(
-        self, stages: list[str], outcome: Outcome, progress: Callable[[str], None], waiting: threading.Thread
+        self,
+        stages: list[str],
+        outcome: Outcome,
+        progress: Callable[[str], None],
+        waiting: threading.Thread,
+        ahead: Iterator[bool],
     ) -> str:
         """Compute the lesson's stages, as far as they are needed, while the attempt computes its own. Return the first
-        that is wrong, or nothing when the attempt has come to its end.
+        that is wrong, or nothing when the attempt has come to its end. What is `ahead` is short pieces of work for a
+        wrong one, done in what would else be spent waiting.
         """
         for name in stages:
             progress(name)
@@ -155,14 +167,16 @@ class Checker:
             if wrong := self.first_wrong(outcome):
                 return wrong
         while waiting.is_alive():
-            waiting.join(LOOK_AGAIN)
+            if not next(ahead, False):
+                waiting.join(LOOK_AGAIN)
             if wrong := self.first_wrong(outcome):
                 return wrong
         return ""
 
     def first_wrong(self, outcome: Outcome) -> str:
         """Return the first of the stages so far, which both have come through, that is wrong, if one is."""
-        come_to = [name for name in outcome.figures if name in outcome.whole and name in self.figures]
+        so_far = list(outcome.figures)  # at once: the thread that waits for more adds to it
+        come_to = [name for name in so_far if name in outcome.whole and name in self.figures]
         return next((name for name in come_to if self.is_wrong(name, outcome)), "")
 
     def to_look_into(self, outcome: Outcome) -> str:

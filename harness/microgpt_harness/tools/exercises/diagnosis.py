@@ -50,6 +50,13 @@ class Diagnosis:
         """Return the mistakes that can show in a stage and in none before it."""
         return [mistake for mistake in self.known if mistake.caught_by in SHOWS_IN[stage]]
 
+    def load_ahead(self, stages: list[str]) -> Iterator[bool]:
+        """Load, one by one, the mistakes that can be the first to show in these stages. Yield True for each."""
+        for stage in stages:
+            for mistake in self.showing_in(stage):
+                self.load(mistake)
+                yield True
+
     def likely(self) -> Iterator[tuple[Mistake, str]]:
         """Yield what most attempts are compared with: each mistake in each stage where it can be the first to show."""
         for stage in SHOWS_IN:

@@ -54,7 +54,8 @@ class Outcome:
 
 
 class Running:
-    """A process for one attempt: first `wait`, then `look_into`, if at all, then `end`. With the block it is ended.
+    """A process for one attempt: first `wait`, then `take_calls`, if they are asked for, then `end`. With the block it
+    is ended.
 
     `start` says what every attempt needs: folder and seed. With `ahead` the process gets itself ready for an attempt
     that may come much later.
@@ -120,9 +121,12 @@ class Running:
         self.follow(outcome, "ready", PREPARING)
         self.follow(outcome, "ended", self.allowed)
 
-    def look_into(self, stage: str, outcome: Outcome) -> None:
-        """Put into `outcome` what the attempt's functions hold in a stage, as far as it comes."""
+    def ask(self, stage: str) -> None:
+        """Ask, once, for what the attempt's functions hold in a stage: computed when it has come to its end."""
         self.send(stage)
+
+    def take_calls(self, outcome: Outcome) -> None:
+        """Put into `outcome` what was asked for, as far as it comes."""
         self.follow(outcome, "calls", self.allowed)
 
     def follow(self, outcome: Outcome, last: str, allowed: float) -> None:
