@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -186,26 +186,20 @@ def test_importing_a_lesson_reads_no_data_and_prints_nothing(folder, monkeypatch
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.fixture(scope="module")
-def runs_alone() -> dict[str, subprocess.CompletedProcess]:
-    """Run every lesson alone, two at a time, longest first: folder -> finished process.
-
-    One thread each: with two on two busy cores, PyTorch's wait for each other longer than they work.
-    """
+@cache
+def run_alone(folder: str) -> subprocess.CompletedProcess:
+    """Run a lesson by itself, with one thread: with two on a busy machine, PyTorch's wait longer than they work."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
-
-    def run(folder: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, str(ROOT / folder / "microgpt.py")]
-        return subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, check=False)
-
-    folders = [param.values[0] for param in each(FOLDERS) if not any(mark.args[0] for mark in param.marks)]
-    with ThreadPoolExecutor(2) as pool:
-        return dict(zip(folders, pool.map(run, folders), strict=True))
+    command = [sys.executable, str(ROOT / folder / "microgpt.py")]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, check=False)
 
 
 @pytest.mark.parametrize("folder", each(FOLDERS))
-def test_a_lesson_alone_prints_every_loss_and_20_samples(runs_alone, folder):
-    finished = runs_alone[folder]
+def test_a_lesson_alone_prints_every_loss_and_20_samples(record, folder):
+    """The first losses are those of the reference, in float64, but for the four digits printed. A lesson that computes
+    in float64 prints the same as the reference to the end.
+    """
+    finished = run_alone(folder)
     assert finished.returncode == 0, finished.stderr
     lines = finished.stdout.splitlines()
     assert len(lines) == 520
@@ -213,19 +207,9 @@ def test_a_lesson_alone_prints_every_loss_and_20_samples(runs_alone, folder):
     samples = [SAMPLE_LINE.fullmatch(line) for line in lines[500:]]
     assert [int(match[1]) for match in steps] == list(range(1, 501))
     assert [int(match[1]) for match in samples] == list(range(1, 21))
-
-
-@pytest.mark.parametrize("folder", each(FOLDERS))
-def test_a_lesson_alone_prints_the_reference_s_first_losses(runs_alone, record, folder):
-    """As the reference computes them in float64 with the lesson's own batch size, but for the four digits printed."""
-    batch_size = load(folder).microgpt.CONFIG.batch_size
-    expected, *_ = comparisons.run_of_the_reference(500, batch_size)
-    printed = [float(loss) for loss in re.findall(r"loss (\S+)", runs_alone[folder].stdout)]
+    expected, *_ = comparisons.run_of_the_reference(500, load(folder).microgpt.CONFIG.batch_size)
+    printed = [float(loss) for loss in re.findall(r"loss (\S+)", finished.stdout)]
     difference = max(abs(a - b) for a, b in zip(printed[:50], expected[:50], strict=True))
     record("first 50 losses of a lesson alone, four digits", folder, difference, 1e-4 + 5e-5)
-
-
-@pytest.mark.parametrize("folder", each([f for f in FOLDERS if offered(f).dtypes[0] == "float64"]))
-def test_lessons_that_compute_in_float64_print_the_same(runs_alone, folder):
-    """Losses to four digits, and all names."""
-    assert runs_alone[folder].stdout == runs_alone[REFERENCE].stdout
+    if offered(folder).dtypes[0] == "float64":
+        assert finished.stdout == run_alone(REFERENCE).stdout
