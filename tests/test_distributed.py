@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -128,7 +129,8 @@ def the_line(stderr: str) -> str:
 # The same numbers
 @cache
 def alone(folder: str) -> dict[str, Any]:
-    return train_all(load(folder).engine, STEPS, ROOT)
+    with tempfile.TemporaryDirectory() as path:  # for its checkpoints
+        return train_all(load(folder).engine, STEPS, Path(path))
 
 
 def training(folder: str, result: Path, *modules: str) -> list[str]:
