@@ -8,6 +8,7 @@ import pytest
 from every_exercise import EXPECTED, Case, of_answers
 from exercising import answers, broken, exercises, lesson_text, to_fill_in, verdict
 from lessons import FOLDERS, REFERENCE, each
+from microgpt_harness.tools import mistakes
 from microgpt_harness.tools.exercises import figures
 from microgpt_harness.tools.exercises.tensors import TOLERANCE, distance
 
@@ -36,6 +37,13 @@ def test_a_right_answer_passes_and_only_a_known_mistake_is_called_by_its_name(fo
     found = verdict(folder, case.exercise, case.text, tmp_path, case.seed)
     assert found.kind in case.expected, found
     assert tuple(name for name, _ in found.looks_like) == case.called, found
+
+
+@pytest.mark.parametrize("folder", each(["05_jax", "06_mlx"]))
+def test_a_mistake_is_named_although_the_list_makes_it_in_another_function(folder, tmp_path):
+    not_decayed = (("schedule(state.step, config)", "config.learning_rate"),)  # in train_step
+    found = verdict(folder, "train-step", mistakes.apply(lesson_text(folder), not_decayed), tmp_path)
+    assert [name for name, _ in found.looks_like] == ["learning-rate-not-decayed"], found
 
 
 @pytest.mark.parametrize("folder", each(FOLDERS))

@@ -84,7 +84,7 @@ def run(
 
     folder, file = Path(job["folder"]), Path(job["file"])
     _, point = prepared or prepare(job)
-    tell(ready=True, as_lesson=job["as_lesson"])
+    tell(ready=True, changed=job["changed"])
     watch.start(lambda: tell(too_long=watch.limit))
     attempt = None
     try:

@@ -104,12 +104,12 @@ class Checker:
                     if exercise.kind != EXTEND:
                         with preparing():
                             self.lesson()
-                        ahead = iter(()) if exercise.kind == FIND else self.diagnosis().load_ahead(job["stages"])
+                        ahead = iter(()) if exercise.kind == FIND else self.work_ahead(job)
                         wrong = self.compute_until_wrong(job["stages"], outcome, progress, waiting, ahead)
                         if wrong in MODEL:
                             running.ask(asked := wrong)  # now, so that its process is at work beside this one
                         if wrong and exercise.kind != FIND:
-                            self.diagnosis().narrow(dict(outcome.figures), wrong)
+                            self.search(job, outcome, wrong)
                 if name := self.to_look_into(outcome):
                     if name != asked:
                         running.ask(name)
@@ -141,6 +141,29 @@ class Checker:
         for mistake, name in self.diagnosis().likely():
             yield
             self.diagnosis().figures(mistake, name)
+
+    def work_ahead(self, job: dict[str, Any]) -> Iterator[bool]:
+        """Do, piece by piece, what the search for a wrong attempt's mistake begins with. Yield True for each piece.
+
+        What a framework computes in plain Python for the first time takes it long, so that comes first.
+        """
+        known = self.diagnosis()
+        in_model = next((name for name in job["stages"] if name in MODEL), "")
+        if in_model:
+            self.right_calls(in_model)
+            yield True
+        for name in job["stages"]:
+            for mistake in next(known.in_turn(name, set(job["changed"]))):
+                if in_model:
+                    known.load(mistake)
+                else:
+                    known.figures(mistake, name)
+                yield True
+
+    def search(self, job: dict[str, Any], outcome: Outcome, wrong: str) -> None:
+        """Compute what a diagnosis needs of an attempt that has come to the first stage in which it is wrong."""
+        to_come = job["stages"][job["stages"].index(wrong) + 1 :]
+        self.diagnosis().narrow(dict(outcome.figures), wrong, set(job["changed"]), to_come)
 
     def close(self) -> None:
         if self.ahead:
@@ -216,7 +239,7 @@ class Checker:
         return {
             **self.start(),
             "stages": stages_for(lesson, text),
-            "as_lesson": sorted(untouched(source.changed_names(lesson, text))) if exercise.kind != EXTEND else [],
+            "changed": sorted(source.changed_names(lesson, text)) if exercise.kind != EXTEND else None,
             "file": str(file),
             "time_limit": self.time_limit,
             "exercise": exercise.name,
@@ -226,7 +249,8 @@ class Checker:
     def judge(self, exercise: Exercise, outcome: Outcome) -> Verdict:
         """Return what is to be said of what an attempt computed: of the first stage that is not as it should be."""
         stages: dict[str, float | None] = dict.fromkeys(STAGES if exercise.kind != EXTEND else ())
-        stages |= dict.fromkeys(outcome.as_lesson, 0.0)
+        if outcome.changed is not None:
+            stages |= dict.fromkeys(untouched(outcome.changed), 0.0)
         printed = outcome.said
         for name, computed in outcome.figures.items():
             whole = name in outcome.whole
@@ -281,22 +305,13 @@ class Checker:
         looks_like: tuple[tuple[str, str], ...] = ()
         if exercise.kind != FIND and name in outcome.whole:
             whole = {stage: outcome.figures[stage] for stage in outcome.figures if stage in outcome.whole}
-            looks_like = self.look_up(whole, name, calls if kind == "nan" else [])
+            found = self.diagnosis().look_up(whole, name, outcome.changed or set(), calls if kind == "nan" else [])
+            looks_like = tuple((mistake.name, mistake.says) for mistake in found)
             if not looks_like and nearly(whole, self.right_figures):
                 says += ["All is right to about seven digits: somewhere float64 becomes float32 on its way."]
             elif not looks_like and kind in ("wrong", "nan"):
                 says += [NO_SINGLE_MISTAKE]
         return Verdict(kind, tuple(says), stages, first or None, looks_like, printed)
-
-    def look_up(self, attempt: dict[str, Figures], wrong: str, calls: list[Call]) -> tuple[tuple[str, str], ...]:
-        """Return names and sentences of the mistakes that an attempt looks like. One nan is like another: where all is
-        nan, `calls` says where the first of them came from, and that has to be the same place.
-        """
-        known = self.diagnosis()
-        found = known.look_up(attempt, wrong)
-        if calls:
-            found = [mistake for mistake in found if locate(calls, known.calls(mistake, wrong)) is None]
-        return tuple((mistake.name, mistake.says) for mistake in found)
 
 
 @contextlib.contextmanager

@@ -2,15 +2,16 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 
 from .. import mistakes
 from ..mistakes import Mistake
 from . import figures, source, subjects
-from .figures import ADDS, AFTER_TRAINING, LATER, MODEL, SHOWS_IN, STAGES, STEPS, Stage, Subject
+from .figures import ADDS, AFTER_LOGITS, AFTER_TRAINING, LATER, MODEL, SHOWS_IN, STAGES, STEPS, Stage, Subject
 from .points import Point
 from .tensors import Figure, Figures, compare, distance
-from .tracing import Call
+from .tracing import Call, locate
 
 FLOAT32 = 1e-5  # what rounding to float32 on the way moves at most
 
@@ -23,39 +24,62 @@ class Diagnosis:
 
     def __init__(self, folder: Path, lesson: Subject, point: Point, right: Callable[[str], Figures]) -> None:
         self.folder, self.lesson, self.point, self.right = folder, lesson, point, right
+        self.lesson_text = subjects.lesson_text(folder)
         self.known = [mistake for mistake in mistakes.read(folder) if mistake.edits]
+        self.written: dict[str, set[str]] = {}
         self.loaded: dict[str, tuple[Subject, set[str]]] = {}  # with the stages in which its numbers are the lesson's
         self.computed: dict[tuple[str, str], Figures | None] = {}
         self.begun: dict[tuple[str, str], Figures] = {}  # up to where they were not those of an attempt
 
-    def look_up(self, attempt: dict[str, Figures], wrong: str) -> list[Mistake]:
+    def look_up(self, attempt: dict[str, Figures], wrong: str, changed: set[str], calls: list[Call]) -> list[Mistake]:
         """Return the mistakes whose figures are the attempt's in every stage that it came to: one, or none.
 
-        `wrong` is the first stage in which the attempt is not as the lesson. A mistake drops out where it differs, so
-        few are computed in many stages.
+        `wrong` is the first stage in which the attempt is not as the lesson, `changed` are the names that it writes
+        otherwise. One nan is like another: where all is nan, `calls` says where the first of them came from, and that
+        has to be the same place.
         """
-        found = self.narrow(attempt, wrong)
-        for name in list(attempt)[list(attempt).index(wrong) + 1 :]:
-            found = [mistake for mistake in found if self.same(mistake, name, attempt[name])]
-        return found
+        later = list(attempt)[list(attempt).index(wrong) + 1 :]
+        for known in self.in_turn(wrong, changed):
+            found = self.alike(known, attempt, wrong)
+            for name in later:
+                found = [mistake for mistake in found if self.same(mistake, name, attempt[name])]
+            if calls:
+                found = [mistake for mistake in found if locate(calls, self.calls(mistake, wrong)) is None]
+            if found:
+                return found
+        return []
 
-    def narrow(self, attempt: dict[str, Figures], wrong: str) -> list[Mistake]:
-        """Return the mistakes whose figures are an attempt's up to the first stage in which it is wrong."""
-        found = self.showing_in(wrong)
+    def narrow(self, attempt: dict[str, Figures], wrong: str, changed: set[str], to_come: list[str]) -> None:
+        """Compute what `look_up` will need, when an attempt has come to the first stage in which it is wrong."""
+        for known in self.in_turn(wrong, changed):
+            found = self.alike(known, attempt, wrong)
+            for mistake, name in product(found, to_come):
+                self.figures(mistake, name, once=False)
+            if found:
+                return
+
+    def in_turn(self, wrong: str, changed: set[str]) -> Iterator[list[Mistake]]:
+        """Yield the mistakes that can show in a stage and in none before it: first those that are made where the
+        attempt differs. No two have the same figures, so if one of these has the attempt's, the rest need no look.
+        """
+        there = [mistake for mistake in self.showing_in(wrong) if self.changed(mistake) & changed]
+        yield there
+        yield [mistake for mistake in self.showing_in(wrong) if mistake not in there]
+
+    def alike(self, known: list[Mistake], attempt: dict[str, Figures], wrong: str) -> list[Mistake]:
+        """Return those whose figures are an attempt's up to the first stage in which it is wrong.
+
+        A mistake drops out where it differs, so few are computed in many stages. Where it cannot be the first to show,
+        it has the lesson's figures, as the attempt has.
+        """
         for name in list(attempt)[: list(attempt).index(wrong) + 1]:
-            found = [mistake for mistake in found if self.same(mistake, name, attempt[name], once=True)]
-        return found
+            shows = SHOWS_IN[name]
+            known = [m for m in known if m.caught_by not in shows or self.same(m, name, attempt[name], once=True)]
+        return known
 
     def showing_in(self, stage: str) -> list[Mistake]:
         """Return the mistakes that can show in a stage and in none before it."""
         return [mistake for mistake in self.known if mistake.caught_by in SHOWS_IN[stage]]
-
-    def load_ahead(self, stages: list[str]) -> Iterator[bool]:
-        """Load, one by one, the mistakes that can be the first to show in these stages. Yield True for each."""
-        for stage in stages:
-            for mistake in self.showing_in(stage):
-                self.load(mistake)
-                yield True
 
     def likely(self) -> Iterator[tuple[Mistake, str]]:
         """Yield what most attempts are compared with: each mistake in each stage where it can be the first to show."""
@@ -79,10 +103,10 @@ class Diagnosis:
         figures = self.computed[key]
         return figures is not None and distance(attempt, figures) == 0
 
-    def figures(self, mistake: Mistake, stage: str) -> Figures | None:
+    def figures(self, mistake: Mistake, stage: str, once: bool = True) -> Figures | None:
         """Return what a mistake computes, or None where it comes to an end with an exception."""
         if (mistake.name, stage) not in self.computed:
-            self.compute(mistake, stage, Stage(), once=True)
+            self.compute(mistake, stage, Stage(), once)
         return self.computed[mistake.name, stage]
 
     def compute(self, mistake: Mistake, stage: str, computed: Stage, once: bool) -> None:
@@ -108,14 +132,21 @@ class Diagnosis:
 
     def load(self, mistake: Mistake) -> tuple[Subject, set[str]]:
         if mistake.name not in self.loaded:
-            right = subjects.lesson_text(self.folder)
-            text = mistakes.apply(right, mistake.edits)
-            subject = subjects.load(self.folder, text, self.folder / "microgpt.py")
-            as_lesson = untouched(source.changed_names(right, text))
+            subject = subjects.load(self.folder, self.text(mistake), self.folder / "microgpt.py")
+            as_lesson = untouched(self.changed(mistake))
             if as_lesson.issuperset(MODEL):
                 subjects.share_model(self.folder, self.lesson, subject)
             self.loaded[mistake.name] = subject, as_lesson
         return self.loaded[mistake.name]
+
+    def text(self, mistake: Mistake) -> str:
+        return mistakes.apply(self.lesson_text, mistake.edits)
+
+    def changed(self, mistake: Mistake) -> set[str]:
+        """Return the names that a mistake has the lesson write otherwise."""
+        if mistake.name not in self.written:
+            self.written[mistake.name] = source.changed_names(self.lesson_text, self.text(mistake))
+        return self.written[mistake.name]
 
 
 class Unexpected(Exception):
@@ -137,7 +168,8 @@ class Expecting(dict[str, Figure]):
 
 def untouched(changed: set[str]) -> set[str]:
     """Return the stages whose numbers are the lesson's, whatever these functions, classes and constants do."""
-    found = set(MODEL) if changed <= LATER else set()
+    found = {"logits"} if changed <= AFTER_LOGITS else set()
+    found |= set(MODEL) if changed <= LATER else set()
     return found | (set(STEPS) if changed <= AFTER_TRAINING else set())
 
 

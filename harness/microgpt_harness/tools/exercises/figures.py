@@ -52,21 +52,33 @@ class Subject:
 
 @dataclass
 class Stage:
-    """What one stage computed: what is compared, and the calls that tell where it began to differ."""
+    """What one stage computed: what is compared, and the calls that tell where it began to differ.
+
+    They are noted if they are `wanted`. What is computed `once`, as each of many mistakes is, is not worth compiling.
+    """
 
     figures: Figures = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
+    wanted: bool = False
+    once: bool = False
 
 
 @contextlib.contextmanager
-def noting(subject: Subject, stage: Stage, wanted: bool) -> Iterator[None]:
-    """While the block runs, note the lesson's calls: if it is ended by an exception, those up to then."""
-    trace = Trace(stage.calls)
-    with traced(subject.file, trace) if wanted else contextlib.nullcontext():
+def plain_python(subject: Subject, stage: Stage) -> Iterator[None]:
+    """While the block runs, what the framework compiles runs as plain Python, where that is sooner or shows values."""
+    with subject.inspectable() if stage.once or stage.wanted else contextlib.nullcontext():
         yield
 
 
-def text_and_weights(subject: Subject, point: Point, stage: Stage, calls: bool) -> None:
+@contextlib.contextmanager
+def noting(subject: Subject, stage: Stage) -> Iterator[None]:
+    """While the block runs, note the lesson's calls: if it is ended by an exception, those up to then."""
+    noted = traced(subject.file, Trace(stage.calls)) if stage.wanted else contextlib.nullcontext()
+    with plain_python(subject, stage), noted:
+        yield
+
+
+def text_and_weights(subject: Subject, point: Point, stage: Stage) -> None:
     """Tokens, the order of documents, the weights to begin with: what the first four sections make."""
     module = subject.module
     tokenizer = module.Tokenizer(point.texts)
@@ -86,40 +98,40 @@ def text_and_weights(subject: Subject, point: Point, stage: Stage, calls: bool) 
         stage.figures[f"first weights of {name}"] = tensor(rows)
 
 
-def logits(subject: Subject, point: Point, stage: Stage, calls: bool) -> None:
+def logits(subject: Subject, point: Point, stage: Stage) -> None:
     config = points.config_of(subject.module)
     state = subject.state(point, config)
     longest = max(point.batch, key=len)[:-1]
-    with noting(subject, stage, calls):
+    with noting(subject, stage):
         stage.figures["scores of the next token"] = tensor(subject.engine.next_logits(state, longest, config))
     for number, rows in enumerate(subject.engine.logits(state, point.batch, config), start=1):
         stage.figures[f"logits of document {number}"] = tensor(rows)
 
 
-def loss(subject: Subject, point: Point, stage: Stage, calls: bool) -> None:
+def loss(subject: Subject, point: Point, stage: Stage) -> None:
     config = points.config_of(subject.module)
     state = subject.state(point, config)
-    with noting(subject, stage, calls):
+    with noting(subject, stage):
         stage.figures["loss"] = tensor(subject.engine.evaluate(state, point.batch, config))
 
 
-def gradients(subject: Subject, point: Point, stage: Stage, calls: bool) -> None:
+def gradients(subject: Subject, point: Point, stage: Stage) -> None:
     config = points.config_of(subject.module)
     state = subject.state(point, config)
-    with noting(subject, stage, calls):
+    with noting(subject, stage):
         found, grads = subject.engine.loss_and_grads(state, point.batch, config)
     stage.figures["loss with its gradients"] = tensor(found)
     for name in reversed(grads):  # as the gradient comes to them: the last layer first
         stage.figures[f"gradient of {name}"] = tensor(grads[name])
 
 
-def first_step(subject: Subject, point: Point, stage: Stage, calls: bool) -> None:
+def first_step(subject: Subject, point: Point, stage: Stage) -> None:
     """The step in which bias correction and eps weigh most."""
     config = points.config_of(subject.module)
     take_step(subject, subject.state(point, config), point, config, stage, "")
 
 
-def steps_under_way(subject: Subject, point: Point, stage: Stage, calls: bool) -> None:
+def steps_under_way(subject: Subject, point: Point, stage: Stage) -> None:
     """Two steps, clipped, where the learning rate falls. The second tells what the first left behind."""
     config = points.config_of(subject.module, clip_grad=points.CLIP)
     state = subject.state(point, config, under_way=True)
@@ -128,7 +140,8 @@ def steps_under_way(subject: Subject, point: Point, stage: Stage, calls: bool) -
 
 
 def take_step(subject: Subject, state: Any, point: Point, config: Any, stage: Stage, when: str) -> Any:
-    state, losses = subject.engine.train_steps(state, [point.batch], config)
+    with plain_python(subject, stage):
+        state, losses = subject.engine.train_steps(state, [point.batch], config)
     stage.figures[f"loss of the step{when}"] = tensor(losses)
     weights, adam_m, adam_v = subject.engine.export_state(state)
     for what, tensors in (("adam_m", adam_m), ("adam_v", adam_v), ("weights", weights)):
@@ -163,12 +176,13 @@ class NotingRandom(random.Random):
         return super().choices(population, plain, k=k)
 
 
-def samples(subject: Subject, point: Point, stage: Stage, calls: bool) -> None:
+def samples(subject: Subject, point: Point, stage: Stage) -> None:
     config = points.config_of(subject.module)
     state, bos = subject.state(point, config), point.vocab_size - 1
     for number in range(1, SAMPLES + 1):
         rng = NotingRandom(point.seed + number)
-        tokens = something("generate", subject.module.generate(state, bos, rng, config))
+        with plain_python(subject, stage):
+            tokens = something("generate", subject.module.generate(state, bos, rng, config))
         if number == 1:
             stage.figures["how tokens are drawn"] = "by rng.choices" if rng.asked else "not by rng.choices"
         if rng.asked:
@@ -176,7 +190,7 @@ def samples(subject: Subject, point: Point, stage: Stage, calls: bool) -> None:
         stage.figures[f"tokens of sample {number}"] = repr(list(tokens))
 
 
-def run_alone(subject: Subject, point: Point, stage: Stage, calls: bool) -> None:
+def run_alone(subject: Subject, point: Point, stage: Stage) -> None:
     """What main prints, for a small model and a few documents."""
     module = subject.module
     before = module.CONFIG, module.NAMES
@@ -205,7 +219,7 @@ def text_file(point: Point) -> Iterator[Path]:
         yield path
 
 
-STAGES: dict[str, Callable[[Subject, Point, Stage, bool], None]] = {
+STAGES: dict[str, Callable[[Subject, Point, Stage], None]] = {
     "tokens, documents, first weights": text_and_weights,
     "logits": logits,
     "loss": loss,
@@ -220,9 +234,10 @@ STAGES: dict[str, Callable[[Subject, Point, Stage, bool], None]] = {
 ADDS = {"samples": "generate", "what the file prints by itself": "main"}
 # These stages add all that is neither model nor loss, so they are right like that only if nothing else is changed.
 STEPS = {"a first step of Adam": "train_step", "two steps under way, clipped": "train_step"}
-# Functions that none of the stages in MODEL call, and those that no step calls either: who changes nothing else has the
-# lesson's own numbers there.
+# Functions that the logits do not call, those that none of the stages in MODEL call, and those that no step calls
+# either: who changes nothing else has the lesson's own numbers there.
 LATER = frozenset({"adam_step", "schedule", "train_step", "generate", "main"})
+AFTER_LOGITS = LATER | {"loss_fn", "loss_and_grads"}
 AFTER_TRAINING = frozenset({"generate", "main"})
 MODEL = ("logits", "loss", "gradients")
 # What catches the mistakes that can show first in a stage (see tools/mistakes.toml): no others need be computed for it.
@@ -243,11 +258,10 @@ def compute(
 ) -> Stage:
     """Return what one stage computes. With `calls`, the variables of the model's functions are noted as well.
 
-    What is computed `once`, as each of many mistakes is, is not worth compiling; `main` is, for it repeats itself.
     A `stage` that is passed in holds what there is when an exception ends the computation.
     """
     stage = stage or Stage()
-    interpreted = (calls or once) and STAGES[name] is not run_alone
-    with subject.inspectable() if interpreted else subject.compiling_fast():
-        STAGES[name](subject, point, stage, calls)
+    stage.wanted, stage.once = calls, once
+    with subject.compiling_fast():
+        STAGES[name](subject, point, stage)
     return stage

@@ -43,7 +43,9 @@ class Outcome:
     figures: dict[str, Figures] = field(default_factory=dict)
     calls: dict[str, list[Call]] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
-    as_lesson: list[str] = field(default_factory=list)  # stages that need not be computed: nothing of theirs is changed
+    changed: set[str] | None = (
+        None  # what it writes otherwise than the lesson, by name; None: not told, or an extension
+    )
     raised: dict[str, Any] | None = None
     nothing: str = ""  # the function that returned nothing, where something is wanted
     complaint: str = ""
@@ -186,7 +188,8 @@ def take(outcome: Outcome, entry: dict[str, Any]) -> None:
             outcome.figures[name] = from_json(entry["figures"])
         if entry.get("whole"):
             outcome.whole.add(name)
-    outcome.as_lesson = entry.get("as_lesson", outcome.as_lesson)
+    if (changed := entry.get("changed")) is not None:
+        outcome.changed = set(changed)
     outcome.raised = entry.get("raised", outcome.raised)
     outcome.nothing = entry.get("nothing", outcome.nothing)
     outcome.too_long = entry.get("too_long", outcome.too_long)

@@ -131,13 +131,14 @@ def fill(text: str, holes: tuple[Hole, ...], bodies: list[str]) -> str:
 
 def changed_names(lesson: str, attempt: str) -> set[str]:
     """Return the functions, classes and constants of a file that are written otherwise than in the lesson."""
-    wanted, here = definitions(ast.parse(lesson)), definitions(ast.parse(attempt))
+    wanted, here = definitions(lesson), definitions(attempt)
     return {name for name in wanted.keys() | here.keys() if wanted.get(name) != here.get(name)}
 
 
-def definitions(tree: ast.Module) -> dict[str, str]:
+@lru_cache(maxsize=2)  # one lesson is compared with many others
+def definitions(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
-    for node in tree.body:
+    for node in ast.parse(text).body:
         if isinstance(node, Function):
             found[node.name] = ast.dump(node)
         elif isinstance(node, ast.Assign) and all(isinstance(target, ast.Name) for target in node.targets):
