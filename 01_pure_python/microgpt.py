@@ -75,7 +75,8 @@ def init_params(config: Config, vocab_size: int, rng: random.Random) -> dict[str
 # %% Model
 # From here on a number is a Value (section Gradients): it adds and multiplies like a float, but remembers what it was
 # computed from, so that backward() can tell how the loss depends on each weight. A vector is a list of Values, a matrix
-# a list of rows. A Value has no - and no /: a difference is a + -b, a quotient a * b**-1.
+# a list of rows. A Value has no - and no /: to subtract b, add b * -1; to divide by b, multiply by b**-1. It stands on
+# the left of a float: b * 2, not 2 * b.
 def linear(x, w):
     return [dot(row, x) for row in w]
 
@@ -125,7 +126,7 @@ def mlp(x, params, layer):
 
 
 def block(x, params, layer, config):
-    """Add to x what attention makes of it, and to the sum what mlp makes of that. x and result: (T, C).
+    """Add attention's result to x, then mlp's result to that sum. x and result: (T, C).
 
     x is the residual stream, which carries what is known at each position from the embeddings to the logits. Layers
     only add to it, so gradients reach the first as well as the last. What they read of it is scaled by rmsnorm, so that

@@ -6,6 +6,7 @@ Each process has all weights and sees some of a batch's documents. The loss is t
 batch, so what a process finds counts by its tokens; one that has no document takes part with weight 0.
 """
 
+import atexit
 import os
 from datetime import timedelta
 
@@ -13,19 +14,22 @@ import engine
 import torch
 import torch.distributed as dist
 from engine import OUT_OF_MEMORY, export_state, logits, loss_and_grads, next_logits
-from microgpt import adam_step
+from microgpt import adam_step, loss_fn
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 __all__ = ["LOST_PROCESS", "OUT_OF_MEMORY", "evaluate", "export_state", "logits", "loss_and_grads", "make_state"]
 __all__ += ["maximum", "next_logits", "rank", "train_steps"]
 
+if "LOCAL_WORLD_SIZE" not in os.environ:
+    raise ValueError("torchrun starts several processes: `uv run torchrun --nproc_per_node 2 main.py --distributed`")
 here, gpus = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()  # of this machine
 if gpus:
     torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % gpus)  # the one that this process means by "cuda"
 # The launcher's environment says who is who. What the processes decide together is on the CPU, also when they train on
 # GPUs.
 dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=timedelta(minutes=10))
+atexit.register(dist.destroy_process_group)  # NCCL warns where it was not
 LOST_PROCESS = ("by peer", "remote process exited")  # Gloo, NCCL
 rank, processes = dist.get_rank(), dist.get_world_size()
 
@@ -37,13 +41,13 @@ class Share(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, batch):
-        return engine.mean_loss(self.model, batch)
+    def forward(self, padded):
+        return loss_fn(self.model, padded)
 
 
 def make_state(*args, **kwargs):
     state = make_whole(*args, **kwargs)
-    state.share = DistributedDataParallel(Share(state.model))
+    state.share = DistributedDataParallel(Share(state.model), gradient_as_bucket_view=True)  # or it keeps them twice
     return state
 
 
@@ -55,27 +59,35 @@ def make_whole(*args, **kwargs):
 
 
 def train_steps(state, batches, config):
-    losses = torch.stack([train_step(state, batch, config) for batch in batches])
+    ready = [
+        (weight(batch), engine.prepared(state.model, part(batch))) for batch in batches
+    ]  # sent ahead, as in engine
+    losses = torch.stack([train_step(state, *share, config) for share in ready])
     dist.all_reduce(losses)
     return state, losses.tolist()
 
 
-def train_step(state, batch, config):
-    loss = weight(batch) * state.share(batch[rank::processes] or batch[:1])
+def train_step(state, weight, padded, config):
+    loss = weight * state.share(padded)
     (processes * loss).backward()  # the wrapper takes the mean of the processes' gradients, and their sum is wanted
     adam_step(state, config)
     return loss.detach()
 
 
+def part(batch):
+    """Return this process's documents: where the batch has too few, any one, which then counts 0."""
+    return batch[rank::processes] or batch[:1]
+
+
 def weight(batch):
-    """Return the part of the batch's tokens that this process has."""
+    """Return what part of the batch's tokens this process has."""
     tokens = [len(doc) - 1 for doc in batch]
     return sum(tokens[rank::processes]) / sum(tokens)
 
 
 @torch.inference_mode()
 def evaluate(state, batch, config):
-    loss = weight(batch) * engine.mean_loss(state.model, batch[rank::processes] or batch[:1])
+    loss = weight(batch) * engine.mean_loss(state.model, part(batch))
     dist.all_reduce(loss)
     return loss.item()
 

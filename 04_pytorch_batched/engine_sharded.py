@@ -46,12 +46,20 @@ def make_state(*args, **kwargs):
 
 
 def export_state(state):
-    """Put all weights and moments together: every process has to ask for it at the same time."""
+    """Put all weights and moments together: every process has to ask for it at the same time.
+
+    Process 0 gets them, and None in all others, which have no use for them.
+    """
     state.model.reshard()  # what stands outside of the blocks was left whole by the last forward pass
     weights = state.model.matrices()
     moments = {name: state.optimizer.state[weight] for name, weight in weights.items()}
     return (
-        {name: numpy(weight.full_tensor()) for name, weight in weights.items()},
-        {name: numpy(kept["exp_avg"].full_tensor()) for name, kept in moments.items()},
-        {name: numpy(kept["exp_avg_sq"].full_tensor()) for name, kept in moments.items()},
+        {name: put_together(weight) for name, weight in weights.items()},
+        {name: put_together(kept["exp_avg"]) for name, kept in moments.items()},
+        {name: put_together(kept["exp_avg_sq"]) for name, kept in moments.items()},
     )
+
+
+def put_together(tensor):
+    whole = tensor.full_tensor()
+    return None if rank else numpy(whole)

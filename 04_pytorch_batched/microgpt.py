@@ -126,7 +126,7 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """Add to x, the residual stream, what attention makes of it, and to the sum what the MLP makes of that."""
+    """Add attention's result to x, the residual stream, then the MLP's result to that sum."""
 
     def __init__(self, config):
         super().__init__()

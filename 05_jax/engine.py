@@ -14,7 +14,7 @@ from microgpt import PADDING, State, init_state, loss_fn, pad, train_step
 
 OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "Out of memory")
 
-# GPUs and TPUs multiply float32 matrices with fewer bits of each number unless told not to. A CPU uses all 24.
+# Many GPUs, and TPUs, multiply float32 matrices with fewer bits of each number unless told not to. A CPU uses all 24.
 jax.config.update("jax_default_matmul_precision", "highest")
 np.seterr(all="ignore")  # the harness looks at every loss, and says what to do where one is no number
 
@@ -41,7 +41,7 @@ def flatten(weights):
     return [weights[name] for name in names], names
 
 
-# So jax.tree.map returns its like, and jit compiles for it what is not for a plain dict.
+# So jax.tree.map makes a Bfloat16 of a Bfloat16, and jit compiles once for these and once for plain dicts.
 jax.tree_util.register_pytree_node(Bfloat16, flatten, lambda names, arrays: Bfloat16(zip(names, arrays)))
 
 lesson_gpt = microgpt.gpt

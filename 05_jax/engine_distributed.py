@@ -4,8 +4,8 @@
 
 Every device has all weights and some of a batch's documents. That is all there is to say: the lesson's compiled step
 stays as it is, and the compiler finds out where sums over devices are needed. Several processes, on as many hosts as
-there are, find each other by Slurm's or Open MPI's variables, or by JAX_COORDINATOR_ADDRESS (host:port of the first),
-JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+there are, find each other by Slurm's variables or those of Open MPI 4, or by JAX_COORDINATOR_ADDRESS (host:port of the
+first), JAX_NUM_PROCESSES and JAX_PROCESS_ID.
 """
 
 import os
@@ -27,6 +27,10 @@ if "JAX_COORDINATOR_ADDRESS" in os.environ:
     )
 elif "SLURM_STEP_NODELIST" in os.environ or "OMPI_MCA_orte_hnp_uri" in os.environ:
     jax.distributed.initialize()
+elif int(os.environ.get("OMPI_COMM_WORLD_SIZE", "1")) > 1:  # Open MPI 5 does not say what JAX reads
+    raise ValueError(
+        "JAX cannot find Open MPI's other processes; set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
+    )
 LOST_PROCESS = ("by peer", "remote process exited")  # Gloo, NCCL
 rank = jax.process_index()
 mesh = Mesh(jax.devices(), "devices")

@@ -2,8 +2,8 @@
 
     python main.py --shard
 
-The compiler puts weights together where it needs them. One
-whose axes the number of devices does not divide stays whole.
+The compiler puts weights together where it needs them. A weight stays whole where the number of devices divides the
+length of none of its axes.
 """
 
 import engine_distributed

@@ -50,13 +50,13 @@ def train_steps(state, batches, config):
 def train_step(state, batch, config):
     share = weight(batch)
     loss, grads = microgpt.loss_and_grads(state.params, prepared(batch[rank::processes] or batch[:1]), config)
-    # the mean of the processes' gradients, all in one message, where their sum is wanted
+    # it sends many gradients in one message, and takes their mean: `processes` makes it the sum that is wanted
     sums = average_gradients([processes * share * grad for grad in grads.values()])
     return adam_step(state, dict(zip(grads, sums)), schedule(state.step, config), config), share * loss
 
 
 def weight(batch):
-    """Return the part of the batch's tokens that this process has."""
+    """Return what part of the batch's tokens this process has."""
     tokens = [len(doc) - 1 for doc in batch]
     return sum(tokens[rank::processes]) / sum(tokens)
 

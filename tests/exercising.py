@@ -48,7 +48,7 @@ def verdict(folder: str, name: str, text: str, place: Path, seed: int = 1) -> Ve
     file.write_text(text, encoding="utf-8")
     if found := at.read(exercise, text):
         return found
-    written = Written(at)
+    written = Written(at, exercise)
     attempt_process.run(at.job(exercise, file, text), written, asked=written)
     return at.judge(exercise, written.outcome())
 
@@ -56,9 +56,9 @@ def verdict(folder: str, name: str, text: str, place: Path, seed: int = 1) -> Ve
 class Written(io.StringIO):
     """What an attempt in this process writes for its checker, and what the checker then asks it for."""
 
-    def __init__(self, at: Checker) -> None:
+    def __init__(self, at: Checker, exercise: Exercise) -> None:
         super().__init__()
-        self.at = at
+        self.at, self.exercise = at, exercise
 
     def outcome(self) -> running.Outcome:
         outcome = running.Outcome()
@@ -67,7 +67,7 @@ class Written(io.StringIO):
         return outcome
 
     def readline(self) -> str:
-        return self.at.to_look_into(self.outcome())
+        return self.at.to_look_into(self.exercise, self.outcome())
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,16 @@ def test_other_folders_say_what_to_install(bare, folder):
     one_line(result, "not installed", "`uv run python main.py`", folder)
 
 
+def test_an_exercise_of_another_folder_says_so_too(bare, tmp_path):
+    folder = next(folder for folder in FOLDERS if required(folder))
+    for name in ("mistake-1", "dropout"):  # the attempt is compared with the lesson; it is not
+        run_bare(bare, "exercise", *name.split("-"), "--dir", tmp_path, folder=folder)
+        path = tmp_path / f"{name}.py"
+        path.write_text(path.read_text(encoding="utf-8").replace("raise NotImplementedError", "pass"), encoding="utf-8")
+        result = run_bare(bare, "exercise", *name.split("-"), "--dir", tmp_path, folder=folder, code=2)
+        one_line(result, "not installed", "`uv run python main.py`", folder)
+
+
 def test_old_python_is_told_so(monkeypatch, capsys):
     monkeypatch.setattr(sys, "version_info", (3, 9, 1))
     with pytest.raises(SystemExit, match="2"):

@@ -275,6 +275,24 @@ def test_where_one_is_killed_the_others_end(folder, tmp_path):
     assert checkpoint.load(path).step >= 20
 
 
+def test_where_nobody_reads_on_all_of_them_save_and_end(tmp_path):
+    """Process 0 alone writes, and finds out; to put weights together that lie in shares takes all of them."""
+    flags = ["--steps", 10**6, "--log-every", 1, "--no-plot", "--val-every", 0, "--out", tmp_path]
+    with launched(PYTORCH, 2, command(PYTORCH, "--shard", *flags)) as several:
+        assert "documents" in several.running[0].stdout.readline()
+        several.running[0].stdout.close()
+        _, _, stderr = several.end()
+    assert "the output cannot be written (Broken pipe); stopped after step " in the_line(stderr)
+    path = tmp_path / "names" / PYTORCH / offered(PYTORCH).checkpoint
+    assert [record["step"] for record in metrics.each(path.parent)] == list(range(1, checkpoint.load(path).step + 1))
+
+
+def test_without_its_launcher_it_says_which_one_is_meant():
+    done = subprocess.run(command(PYTORCH, "--distributed"), env=environment(), capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "torchrun --nproc_per_node 2 main.py --distributed" in the_line(done.stderr)
+
+
 @pytest.mark.parametrize("folder", TOGETHER)
 def test_a_launcher_that_is_asked_to_end_has_all_of_them_save(folder, tmp_path):
     with training_long(folder, tmp_path) as (several, path):

@@ -11,6 +11,7 @@ import pytest
 from lessons import ROOT, each, offered
 from microgpt_harness.tools import mistakes
 from microgpt_harness.tools.exercises import catalogue, source
+from microgpt_harness.tools.exercises.checking import Checker
 from program import NUMPY, PYTHON, command, end, environment, fails, interrupted, on_terminal, run, started, wait_for
 
 HOLE = "    raise NotImplementedError\n"
@@ -258,8 +259,20 @@ def test_damaged_progress_is_no_progress(exercise, tmp_path):
     for content in (b"{", b"[]", b'{"rmsnorm": 3}', b'{"rmsnorm": {"checks": "x", "hints": -1, "done": []}}', b"\xff"):
         (tmp_path / "progress.json").write_bytes(content)
         says(exercise().stdout, "0 of")
-        says(exercise("rmsnorm", "--hint").stdout, "hint 1 of")
+        hint = command(NUMPY, "exercise", "rmsnorm", "--hint", "--dir", tmp_path)
+        done = subprocess.run(hint, env=environment(), capture_output=True, encoding="utf-8")
+        says(done.stdout, "hint 1 of")
+        assert done.stderr.count("\n") <= 1
         says(exercise("rmsnorm", code=1).stdout, "not yet")
+    assert (tmp_path / "progress.aside-1.json").read_bytes() == b"{"
+
+
+def test_what_is_judged_is_the_text_that_was_read(tmp_path):
+    """Loading a framework takes seconds, in which the file may be saved anew."""
+    file = tmp_path / "rmsnorm.py"
+    file.write_text("1 / 0\n", encoding="utf-8")
+    checker = Checker(offered(NUMPY), seed=1, time_limit=10)
+    assert checker.check(catalogue.read(offered(NUMPY))["rmsnorm"], file, LESSON).right
 
 
 # Asking for less or for more
@@ -294,6 +307,7 @@ def test_the_solution_is_a_diff_to_the_lesson_s_own_body(exercise):
         (("mistake", "--hint"), "no mistake has been begun"),
         (("mistake", "--solution"), "no mistake has been begun"),
         (("rmsnorm", "--check", "."), "there is no Python file"),
+        (("rmsnorm", "--check", ".", "--csv", "."), "is a folder; name a file"),
     ],
 )
 def test_wrong_input_is_one_line(tmp_path, arguments, words):
@@ -374,6 +388,11 @@ def test_ctrl_c_ends_the_process_that_waits_for_the_next_attempt(exercise, tmp_p
         wait_for(process, "waiting until")
         while not (ready := children(process.pid)):
             assert process.poll() is None
+        (tmp_path / "rmsnorm.py").write_text("def\n", encoding="utf-8")  # of which nothing is run
+        wait_for(process, "Python cannot read this")
+        wait_for(process, "waiting until")
+        time.sleep(0.5)
+        assert children(process.pid) == ready
         interrupted(process)
     assert len(ready) == 1
     until = time.monotonic() + 60  # it is told to end, and on a busy machine that takes its time

@@ -46,6 +46,20 @@ def test_a_mistake_is_named_although_the_list_makes_it_in_another_function(folde
     assert [name for name, _ in found.looks_like] == ["learning-rate-not-decayed"], found
 
 
+def test_nan_everywhere_is_not_called_by_a_mistake_that_is_made_where_the_attempt_is_right(tmp_path):
+    """Where only loss_fn is changed, the logits are the lesson's and not computed: so no mistake in attention fits."""
+    text = lesson_text(REFERENCE)
+    for old, new in (
+        ("np.array(doc[1:])", "np.array(doc[:-1])"),
+        ("log_probs = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))", "log_probs = np.log(logits)"),
+    ):
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    found = verdict(REFERENCE, "loss", text, tmp_path, seed=5)
+    assert found.where.name == "targets"  # before the first nan
+    assert not found.looks_like, found
+
+
 @pytest.mark.parametrize("folder", each(FOLDERS))
 def test_the_lesson_s_own_body_passes(folder, tmp_path):
     for exercise in to_fill_in(folder)[::10]:

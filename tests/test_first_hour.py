@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from lessons import FOLDERS, ROOT, each, load
 from microgpt_harness.data import columns, datasets, registry, sources
+from microgpt_harness.program import train
 from microgpt_harness.program.settings import lesson_defaults, read_config_file
 from microgpt_harness.run import plots
 from microgpt_harness.system.errors import RunError, UserError
@@ -146,6 +147,12 @@ def test_01_names_the_command_that_draws_its_pictures(monkeypatch, tmp_path):
     again = run(PYTHON, *arguments.split())
     assert again.stdout.count("sample  ") == 2 and (tmp_path / "names" / PYTHON / "loss.png").exists()
     assert (tmp_path / "names" / PYTHON / "metrics.jsonl").read_text(encoding="utf-8") == before
+
+
+def test_the_command_that_draws_does_not_begin_where_the_run_began(monkeypatch):
+    for checkpoint in (["--checkpoint", "other.safetensors"], ["--checkpoint=other.safetensors"]):
+        monkeypatch.setattr(sys, "argv", ["main.py", "--steps", "9", *checkpoint, "--lr", "0.1"])
+        assert train.drawing_command().endswith("python main.py --steps 9 --lr 0.1 --resume")
 
 
 # ---- exercises ----

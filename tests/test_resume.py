@@ -1,5 +1,6 @@
 """A run that was stopped, in whatever way, goes on as if it had not been: in the same folder or in another one."""
 
+import json
 import os
 import random
 import shutil
@@ -359,6 +360,36 @@ def test_going_on_from_the_run_before_finds_its_records(tmp_path):
     third = losses_in(folder, metrics.FILE)
     assert (len(first), len(third), third[:5]) == (5, 8, first)
     assert losses_in(folder, metrics.PREVIOUS) == second
+
+
+def test_the_run_before_is_there_until_what_goes_on_from_it_is_saved(tmp_path):
+    options = ("--no-plot", "--n-samples", 0, "--out", tmp_path)
+    folder = tmp_path / "names" / NUMPY
+    for seed in (1, 2):
+        run(NUMPY, *options, "--steps", 5, "--seed", seed)
+    first = (folder / "previous.safetensors").read_bytes()
+    run(NUMPY, *options, "--checkpoint", folder / "previous.safetensors", "--steps", 8)
+    assert (folder / "previous.aside-1.safetensors").read_bytes() == first
+
+
+def test_records_of_a_run_that_was_never_saved_do_not_replace_more_of_the_same(tmp_path):
+    options = ("--no-plot", "--n-samples", 0, "--out", tmp_path)
+    folder = tmp_path / "names" / NUMPY
+    run(NUMPY, *options, "--steps", 300)
+    lines = (folder / metrics.FILE).read_bytes().splitlines(keepends=True)
+    (folder / metrics.PREVIOUS).write_bytes(b"".join(lines))  # what the same command left when it began again,
+    (folder / metrics.FILE).write_bytes(b"".join(lines[:280]))  # and was killed
+    run(NUMPY, *options, "--steps", 5, "--seed", 2)
+    assert (folder / metrics.PREVIOUS).read_bytes() == b"".join(lines)
+
+
+def test_a_run_goes_on_validating_as_it_did(tmp_path):
+    options = ("--no-plot", "--n-samples", 0, "--steps", 20, "--out", tmp_path)
+    run(NUMPY, *options, "--val-every", 7, "--val-docs", 3, "--stop-at", 8)
+    run(NUMPY, *options, "--resume")
+    folder = tmp_path / "names" / NUMPY
+    assert [record["step"] for record in metrics.each(folder) if "val_loss" in record] == [7, 14, 20]
+    assert json.loads((folder / "config.json").read_text(encoding="utf-8"))["val_docs"] == 3
 
 
 def losses_in(folder: Path, name: str) -> list[float]:

@@ -130,6 +130,27 @@ def test_the_same_signal_again_is_no_order_to_hurry(name, tmp_path):
     assert checkpoint.load(run_folder / "checkpoint.json").step == 1
 
 
+def test_the_limit_of_several_processes_leaves_a_save_its_time():
+    """How long they wait for each other is limited: one may be gone. How long a large model's save takes is not."""
+    code = (
+        f"import signal, sys, time\nsys.path.insert(0, {str(ROOT / 'harness')!r})\n"
+        "from microgpt_harness.system import interrupts\n"
+        "interrupts.catch()\n"
+        "with interrupts.StopRequest(lambda: 'all is kept', limit=lambda: 0.2) as request:\n"
+        "    request.saving = True\n"
+        "    signal.raise_signal(signal.SIGTERM)\n"
+        "    time.sleep(0.8)\n"
+        "    print('saved', flush=True)\n"
+        "    request.saving = False\n"
+        "    time.sleep(60)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=DEADLINE
+    )
+    assert (done.returncode, done.stdout) == (143, "saved\n")
+    assert done.stderr.endswith("main.py: ended by SIGTERM; all is kept\n")
+
+
 def test_run_whose_last_step_is_taken_stops_too(tmp_path):
     """It says so instead of going on to draw and to sample; --resume does that."""
     env = sends_itself(tmp_path / "sender", ".checkpoint.", "SIGINT")

@@ -64,7 +64,8 @@ class EngineModule(Protocol):
     def export_state(self, state: Any) -> tuple[Tensors, Tensors, Tensors]:
         """Return weights, adam_m and adam_v by name, bit for bit what `make_state` takes.
 
-        They are in the state's dtype, or in float32 where that is for products only (run/bounds.py, DTYPES).
+        They are in the state's dtype, or in float32 where that is for products only (run/bounds.py, DTYPES). Of several
+        processes, all have to ask, and only number 0 need get them.
         """
 
     def train_steps(self, state: Any, batches: Sequence[Batch], config: Any) -> tuple[Any, list[float]]:

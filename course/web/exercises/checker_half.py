@@ -63,7 +63,7 @@ class Checking:
         job = self.checker.job(self.exercise, file, text)
         stages = [] if self.exercise.kind == EXTEND else job["stages"]
         # the page looks at the clock itself, and ends the attempt's Python from outside
-        return {"job": json.dumps(job | {"text": text, "time_limit": None}), "compute": stages}
+        return {"job": json.dumps(job | {"time_limit": None}), "compute": stages}
 
     def compute(self, stage: str) -> bool:
         """Compute a stage of the lesson. Return whether that was enough: the attempt's is wrong, or is missing."""

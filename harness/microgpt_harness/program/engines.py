@@ -33,6 +33,8 @@ def import_engine(folder: Folder, args: Namespace, module: str) -> Engine:
         return loaded(importlib.import_module(module), importlib.import_module("microgpt"))
     except ModuleNotFoundError as error:
         raise UserError(missing_module(folder, args, error.name or "")) from error
+    except ValueError as error:  # what make_state raises, too, where something that was asked for cannot be had
+        raise UserError(str(error)) from error
     except (ImportError, OSError, MemoryError) as error:  # most often for want of memory
         reason = str(error) or "out of memory"
         remedy = f"is enough memory free? If so, install it anew: `uv sync --reinstall` in {folder.name}"

@@ -11,7 +11,7 @@ from typing import Any
 from ..contract import Engine, Folder
 from ..data import datasets, registry
 from ..data.datasets import Dataset
-from ..run import agreement, checkpoint, metrics, plots, training
+from ..run import agreement, checkpoint, metrics, plots, run_config, training
 from ..run.bounds import Settings
 from ..run.checkpoint import Checkpoint, describe_mismatch
 from ..run.locks import FolderLock
@@ -26,7 +26,7 @@ from .engines import load_engine, memory_errors, preparing
 from .outcome import OUT_OF_MEMORY
 from .run_folders import check_run_folders, check_same_file, dataset_folder, own_files, training_command
 from .sample import new_sampler, print_samples, saved_settings
-from .settings import ConfigFile, dataset_values, read_config_file, resolve
+from .settings import ConfigFile, dataset_values, parse_table, read_config_file, resolve
 
 
 def command(folder: Folder, args: Namespace) -> int:
@@ -250,7 +250,8 @@ def begin(
     if args.stop_at and args.stop_at < saved.step:
         raise UserError(f"{source} has {saved.step} steps behind it already; --stop-at must be at least as many")
     run = training.resume(engine, settings, dataset, run_folder, checkpoint_path, saved)
-    if source.resolve() != checkpoint_path.resolve():
+    run.source = source.resolve()
+    if run.source != checkpoint_path.resolve():
         run.saved_step = None
     return run
 
@@ -265,8 +266,19 @@ def resumed_settings(
         difference = f"seed is {saved.config['seed']} in the checkpoint, {wanted['seed']} asked for"
     if difference:
         raise UserError(f"{source} does not fit: {difference}; leave the flag out, or train anew without --resume")
-    layers = [*given, saved_settings(folder, saved, source), dataset_values(dataset.defaults, dataset.name)]
+    remembered = validation_of(source.parent) if source.name == folder.checkpoint else {}
+    layers = [*given, saved_settings(folder, saved, source), remembered, dataset_values(dataset.defaults, dataset.name)]
     return resolve(layers, engine.lesson.CONFIG, folder.dtypes, folder.device_dtypes)
+
+
+def validation_of(run_folder: Path) -> dict[str, Any]:
+    """Return how often a run validated, and on how many documents: nothing where its config.json does not say it."""
+    try:
+        content = run_config.read(run_folder)
+        known: dict[str, Any] = {name: content[name] for name in ("val_every", "val_docs") if name in content}
+        return parse_table(known, "training", str(run_folder / run_config.FILE))
+    except UserError:
+        return {}
 
 
 def kept_records(args: Namespace, run: Run) -> Iterable[metrics.Record]:
@@ -325,8 +337,15 @@ def draw_pictures(args: Namespace, run: Run, curve: Curve) -> None:
 
 def drawing_command() -> str:
     """Return the command that draws the pictures of the run which has just ended, without training it again."""
-    resume = [] if "--resume" in sys.argv else ["--resume"]
-    return shlex.join(["uv", "run", "--with", "matplotlib", "python", *sys.argv, *resume])
+    arguments = iter(sys.argv)
+    kept = []  # all but --checkpoint FILE, which would begin there again
+    for argument in arguments:
+        if argument == "--checkpoint":
+            next(arguments, None)
+        elif not argument.startswith("--checkpoint="):
+            kept.append(argument)
+    resume = [] if "--resume" in kept else ["--resume"]
+    return shlex.join(["uv", "run", "--with", "matplotlib", "python", *kept, *resume])
 
 
 def tell(args: Namespace, message: str) -> None:

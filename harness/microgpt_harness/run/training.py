@@ -58,6 +58,7 @@ class Run:
     trail: metrics.Trail = field(default_factory=dict)  # smoothed losses by which its records are known
     lock: FolderLock | None = None
     writer: metrics.Writer | None = None  # of its records
+    source: Path | None = None  # the checkpoint that it goes on from
 
     @property
     def config(self) -> Any:
@@ -190,7 +191,7 @@ def take_all_steps(
     steps_per_call = 1
     run.writer = writer
     clock = SaveClock()
-    limit = (lambda: STOP_SECONDS + 2 * clock.longest_round) if interrupts.together else None
+    limit = (lambda: STOP_SECONDS + 2 * clock.longest) if interrupts.together else None
     with StopRequest(last_words=lambda: kept(run), limit=limit) as request:
         while run.step < last and not stop_signal(run, request):
             next_mark = min([last, *((run.step // every + 1) * every for every in marks)])
@@ -206,18 +207,30 @@ def take_all_steps(
                 records[-1]["val_loss"] = validate(run, validation_batch)
             if writer is not None:
                 writer.write(records)
-            show(run, progress, records, request)
+            lost = show(progress, records, request)
+            is_due, is_lost = run.engine.maximum([clock.is_due(), lost is not None])
+            if is_lost:
+                save(run)  # all processes do: putting the weights together may take every one of them
+                reason = f"the output cannot be written ({lost.strerror if lost else 'in process 0'})"
+                raise RunError(f"{reason}; stopped after step {run.step} and saved; go on with --resume")
             on_records(records)
             marked = save_every and run.step % save_every == 0
-            (is_due,) = run.engine.maximum([clock.is_due()])
             if (is_due or marked) and run.step < last:
-                clock.time(lambda: save(run))
+                save_in_passing(run, clock, request)
             steps_per_call = adapt(steps_per_call, n_steps, seconds)
         request.obeyed = True
         save(run)
     if signum := stop_signal(run, request):
         raise Interrupted(signum)
     progress.close()
+
+
+def save_in_passing(run: Run, clock: "SaveClock", request: StopRequest) -> None:
+    """Save while training goes on. A signal that comes meanwhile waits, however long one process takes to write."""
+    request.saving = True
+    clock.time(lambda: save(run))
+    run.engine.maximum([0.0])  # the others wait here
+    request.saving = False
 
 
 def stop_signal(run: Run, request: StopRequest) -> int:
@@ -235,6 +248,7 @@ class SaveClock:
 
     def __init__(self) -> None:
         self.saving = 0.0  # seconds that the last save took
+        self.longest = 0.0  # of all rounds
         self.start()
 
     def start(self) -> None:
@@ -245,6 +259,7 @@ class SaveClock:
         """Ask once a round."""
         now = time.monotonic()
         self.longest_round = max(self.longest_round, now - self.round_began)
+        self.longest = max(self.longest, self.longest_round)
         self.round_began = now
         ends = now + self.longest_round + self.saving
         return ends - self.began >= SAVE_SECONDS and now - self.began >= 2 * self.saving
@@ -311,18 +326,15 @@ def kept(run: Run) -> str:
     return "nothing was saved yet"
 
 
-def show(run: Run, progress: Progress, records: list[metrics.Record], request: StopRequest) -> None:
-    """Report the steps. Where nobody takes the report any more (`| head`, a full disk), save and stop."""
+def show(progress: Progress, records: list[metrics.Record], request: StopRequest) -> OSError | None:
+    """Report the steps. Return the error where nobody takes the report any more (`| head`, a full disk)."""
     try:
         for record in records:
             progress.update(record["step"], record["loss"], record["ema"], record.get("val_loss"))
     except OSError as error:
         time.sleep(SIGNAL_SECONDS)  # a dropped ssh takes the terminal away first, and then says so by SIGHUP
-        if request.signum:  # all is saved in a moment
-            return
-        save(run)
-        reason = f"the output cannot be written ({error.strerror})"
-        raise RunError(f"{reason}; stopped after step {run.step} and saved; go on with --resume") from None
+        return None if request.signum else error  # with a signal, all is saved in a moment
+    return None
 
 
 def adapt(steps_per_call: int, n_steps: int, seconds: float) -> int:
@@ -347,6 +359,8 @@ def save(run: Run) -> None:
     hold(run)
     if run.saved_step is None and run.checkpoint_path.exists():
         previous = run.checkpoint_path.with_name(f"previous{run.checkpoint_path.suffix}")
+        if run.source == previous.resolve():  # until this run is saved, it is the only file that has it
+            files.set_aside(previous)
         files.keep_previous(run.checkpoint_path, previous)
     if run.writer:
         run.writer.sync()
@@ -403,8 +417,10 @@ def keep_records(run: Run) -> None:
         saved = checkpoint.load(run.checkpoint_path)
     except UserError:  # damaged: nothing can belong to it
         return
-    found, _ = metrics.look(run.folder / metrics.FILE, metrics.trail_to(saved.step, saved.extra))
-    if found:
+    trail = metrics.trail_to(saved.step, saved.extra)
+    found, _ = metrics.look(run.folder / metrics.FILE, trail)
+    kept, _ = metrics.look(run.folder / metrics.PREVIOUS, trail)
+    if found and not (kept and kept.last >= found.last):  # as after a run that was killed before its first save
         for name in (metrics.FILE, run_config.FILE):
             if (run.folder / name).exists():
                 files.keep_previous(run.folder / name, run.folder / f"previous.{name}")

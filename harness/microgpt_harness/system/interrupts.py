@@ -23,6 +23,7 @@ NAMES = {getattr(_signal, name): name for name in ("SIGINT", "SIGTERM", "SIGHUP"
 BY_HAND = ("SIGINT", "SIGBREAK")  # somebody at the keyboard, who may become impatient
 SAME_PRESS = 0.1  # seconds: `uv run` and `timeout` may hand one Ctrl-C on twice
 PATIENCE = 0.7  # seconds before somebody who waits is told what for
+LOOK_AGAIN = 0.05  # seconds
 LAST_SECONDS = 2.0  # how long leaving may take: a full pipe could hold up the last line for ever
 
 program = "main.py"  # in whose name everything is said, here and by console.say
@@ -92,13 +93,14 @@ class StopRequest:
     (to the whole group, and handed on by `uv run`), so a second one of them is not an order to hurry.
 
     A step in which several processes wait for each other never ends where one of them is gone. So then `limit()`, if it
-    is given, says for how many seconds the step in hand is waited for.
+    is given, says for how many seconds the step in hand is waited for. They begin anew when the run has done `saving`.
     """
 
     def __init__(self, last_words: "Callable[[], str]", limit: "Callable[[], float] | None" = None) -> None:
         self.signum = 0  # 0 as long as none has come
         self.at = 0.0
         self.obeyed = False  # the step in hand is finished, and what follows is saving
+        self.saving = False  # what training goes on after
         self.leaving = on_leaving(last_words)
         self.limit = limit
 
@@ -135,7 +137,11 @@ class StopRequest:
             write_line("finishing this step, then saving; Ctrl-C again leaves at once")
 
     def wait_no_longer(self, seconds: float) -> None:
-        time.sleep(seconds)
+        until = time.monotonic() + seconds
+        while (now := time.monotonic()) < until:
+            if self.saving:
+                until = now + seconds
+            time.sleep(min(LOOK_AGAIN, until - now))
         with staying:
             if request is self and not self.obeyed:
                 leave(self.signum)

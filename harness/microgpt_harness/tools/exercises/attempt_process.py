@@ -88,7 +88,7 @@ def run(
     watch.start(lambda: tell(too_long=watch.limit))
     attempt = None
     try:
-        attempt = subjects.load(folder, file.read_text(encoding="utf-8-sig"), file)
+        attempt = subjects.load(folder, job["text"], file)
         if job["extension"]:
             EXTENSIONS[job["extension"]].check(ExtensionAttempt(folder, attempt, point, job["seed"]))
         else:

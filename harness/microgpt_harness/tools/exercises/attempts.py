@@ -8,7 +8,7 @@ from typing import Any
 
 from ...contract import Folder
 from ...system import files
-from ...system.console import shown
+from ...system.console import say, shown
 from ...system.errors import RunError, UserError
 from .catalogue import Exercise, handed_out, shown_name
 
@@ -67,17 +67,29 @@ class Attempts:
 
     def progress(self) -> dict[str, dict[str, Any]]:
         """Return what is noted of each exercise: begun, done (dates), checks, hints. A damaged file counts as empty."""
-        try:
-            content = json.loads(files.read_regular(self.place / PROGRESS, LIMIT))
-        except (OSError, ValueError, RecursionError):
-            return {}
-        entries = content if isinstance(content, dict) else {}
-        return {name: entry for name, entry in entries.items() if isinstance(entry, dict)}
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            return self.read_progress()
+        return {}
+
+    def read_progress(self) -> dict[str, dict[str, Any]]:
+        content = json.loads(files.read_regular(self.place / PROGRESS, LIMIT))
+        if not (isinstance(content, dict) and all(isinstance(entry, dict) for entry in content.values())):
+            raise ValueError("not what is noted there")
+        return content
 
     def note(self, exercise: Exercise, **facts: Any) -> None:
-        progress = self.progress()
+        """Note facts of an exercise. UserError where that cannot be; what is no notes is kept under another name."""
+        path, progress = self.place / PROGRESS, {}
+        try:
+            progress = self.read_progress()
+        except FileNotFoundError:
+            pass
+        except OSError as error:  # it may be readable again soon, and then is not to be gone
+            raise UserError(f"{shown(path)} cannot be read: {error.strerror}") from None
+        except (ValueError, RecursionError):
+            say(f"{shown(path)} is damaged, so what it noted is begun anew; it is kept as {files.set_aside(path).name}")
         progress[exercise.name] = progress.get(exercise.name, {}) | facts
-        self.write_text(self.place / PROGRESS, json.dumps(progress, indent=1) + "\n")
+        self.write_text(path, json.dumps(progress, indent=1) + "\n")
 
     def note_check(self, exercise: Exercise, right: bool) -> None:
         entry = self.progress().get(exercise.name, {})

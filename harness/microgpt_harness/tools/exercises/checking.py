@@ -3,15 +3,19 @@ mistake these look like.
 """
 
 import contextlib
+import importlib.util
 import signal
 import threading
 import time
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ...contract import Folder
+from ...program.engines import missing_module
+from ...system.errors import UserError
 from . import figures, points, source, subjects
 from .catalogue import EXTEND, FIND, MARK, Exercise
 from .diagnosis import Diagnosis, nearly, stages_for, untouched
@@ -96,6 +100,7 @@ class Checker:
         began = time.monotonic()
         verdict = self.read(exercise, text)
         if verdict is None:
+            self.require_packages()
             outcome = Outcome()
             job = self.job(exercise, file, text)
             with self.process() as running:
@@ -106,11 +111,11 @@ class Checker:
                             self.lesson()
                         ahead = iter(()) if exercise.kind == FIND else self.work_ahead(job)
                         wrong = self.compute_until_wrong(job["stages"], outcome, progress, waiting, ahead)
-                        if wrong in MODEL:
+                        if wrong in MODEL and exercise.kind != FIND:
                             running.ask(asked := wrong)  # now, so that its process is at work beside this one
                         if wrong and exercise.kind != FIND:
-                            self.search(job, outcome, wrong)
-                if name := self.to_look_into(outcome):
+                            self.search(job, outcome, wrong, waiting)
+                if name := self.to_look_into(exercise, outcome):
                     if name != asked:
                         running.ask(name)
                     with meanwhile(running.take_calls, outcome):
@@ -118,6 +123,12 @@ class Checker:
                 running.end(outcome)
             verdict = replace(self.judge(exercise, outcome), seed=self.seed)
         return replace(verdict, seconds=time.monotonic() - began)
+
+    def require_packages(self) -> None:
+        """Raise UserError if the folder's framework is not installed: nothing of the attempt could run."""
+        for name in source.imported(subjects.lesson_text(self.folder.path)):
+            if importlib.util.find_spec(name) is None:
+                raise UserError(missing_module(self.folder, Namespace(), name))
 
     def process(self) -> contextlib.AbstractContextManager[Running]:
         """Return the process that was got ready, or a new one."""
@@ -130,8 +141,10 @@ class Checker:
         """Do ahead, piece by piece, what the next check would be waited for: begin a process for the attempt, which
         `close` ends, and compute the lesson's numbers and those of the known mistakes.
         """
-        self.ahead = Running(self.start(), ahead=True)
-        self.ahead.__enter__()
+        if self.ahead is None or self.ahead.process.poll() is not None:  # the last check may not have needed one
+            self.close()
+            self.ahead = Running(self.start(), ahead=True)
+            self.ahead.__enter__()
         for name in STAGES:
             yield
             self.right_figures(name)
@@ -160,10 +173,11 @@ class Checker:
                     known.figures(mistake, name)
                 yield True
 
-    def search(self, job: dict[str, Any], outcome: Outcome, wrong: str) -> None:
+    def search(self, job: dict[str, Any], outcome: Outcome, wrong: str, waiting: threading.Thread) -> None:
         """Compute what a diagnosis needs of an attempt that has come to the first stage in which it is wrong."""
         to_come = job["stages"][job["stages"].index(wrong) + 1 :]
-        self.diagnosis().narrow(dict(outcome.figures), wrong, set(job["changed"]), to_come)
+        expected = (name for name in to_come if waiting.is_alive() or name in outcome.whole)
+        self.diagnosis().narrow(dict(outcome.figures), wrong, set(job["changed"]), expected)
 
     def close(self) -> None:
         if self.ahead:
@@ -185,6 +199,8 @@ class Checker:
         wrong one, done in what would else be spent waiting.
         """
         for name in stages:
+            if not waiting.is_alive() and name not in outcome.figures:  # it has ended before that
+                break
             progress(name)
             self.right_figures(name)
             if wrong := self.first_wrong(outcome):
@@ -202,11 +218,13 @@ class Checker:
         come_to = [name for name in so_far if name in outcome.whole and name in self.figures]
         return next((name for name in come_to if self.is_wrong(name, outcome)), "")
 
-    def to_look_into(self, outcome: Outcome) -> str:
+    def to_look_into(self, exercise: Exercise, outcome: Outcome) -> str:
         """Return the stage that is wrong or broke off, if what the attempt's functions held in it tells more."""
         for name in outcome.figures:
-            if self.is_wrong(name, outcome) or name not in outcome.whole:
-                return name if name in MODEL and not outcome.too_long else ""
+            broke_off = name not in outcome.whole
+            if broke_off or self.is_wrong(name, outcome):
+                asked = name in MODEL and not outcome.too_long and (broke_off or exercise.kind != FIND)
+                return name if asked else ""
         return ""
 
     def is_wrong(self, name: str, outcome: Outcome) -> bool:
@@ -241,6 +259,7 @@ class Checker:
             "stages": stages_for(lesson, text),
             "changed": sorted(source.changed_names(lesson, text)) if exercise.kind != EXTEND else None,
             "file": str(file),
+            "text": text,  # the file may be another by the time that the framework is there
             "time_limit": self.time_limit,
             "exercise": exercise.name,
             "extension": exercise.name if exercise.kind == EXTEND else "",
@@ -305,7 +324,8 @@ class Checker:
         looks_like: tuple[tuple[str, str], ...] = ()
         if exercise.kind != FIND and name in outcome.whole:
             whole = {stage: outcome.figures[stage] for stage in outcome.figures if stage in outcome.whole}
-            found = self.diagnosis().look_up(whole, name, outcome.changed or set(), calls if kind == "nan" else [])
+            nan = any(is_nan(figure) for figure in outcome.figures[name].values())
+            found = self.diagnosis().look_up(whole, name, outcome.changed or set(), calls if nan else [])
             looks_like = tuple((mistake.name, mistake.says) for mistake in found)
             if not looks_like and nearly(whole, self.right_figures):
                 says += ["All is right to about seven digits: somewhere float64 becomes float32 on its way."]

@@ -222,9 +222,9 @@ def watch(folder: Folder, exercise: Exercise, kept: Attempts, args: Namespace) -
     """Check at every save, until all is well or somebody presses Ctrl-C."""
     path = kept.file(exercise)
     with contextlib.closing(new_checker(folder, args)) as checker:
+        text = attempts.read(path, exercise)
         while True:
-            before = attempts.read(path, exercise)
-            verdict = run_check(checker, exercise, path, before, quiet=False)
+            verdict = run_check(checker, exercise, path, text, quiet=False)
             note(kept, exercise, verdict)
             print(f"-- {time.strftime('%H:%M:%S')}")
             show(folder, exercise, kept, verdict)
@@ -232,11 +232,11 @@ def watch(folder: Folder, exercise: Exercise, kept: Attempts, args: Namespace) -
                 return 0
             print(f"waiting until {shown(path)} is saved; Ctrl-C ends this", flush=True)
             with interrupts.on_leaving(lambda: "your file is as you saved it"):
-                wait_for_another(path, before, checker.get_ready())
+                text = wait_for_another(path, text, checker.get_ready())
 
 
-def wait_for_another(path: Path, before: str, meanwhile: Iterator[None]) -> None:
-    """Wait until a file has another text. Editors save it in ways in which it is gone or half written for a moment.
+def wait_for_another(path: Path, before: str, meanwhile: Iterator[None]) -> str:
+    """Return a file's text when it is another. Editors save it in ways in which it is gone or empty for a moment.
 
     Between two looks at it the next piece of `meanwhile` is done.
     """
@@ -245,8 +245,8 @@ def wait_for_another(path: Path, before: str, meanwhile: Iterator[None]) -> None
         next(meanwhile, None)
         time.sleep(max(0.0, began + LOOK_AGAIN - time.monotonic()))
         with contextlib.suppress(UserError):
-            if attempts.read(path) != before:
-                return
+            if (text := attempts.read(path)) != before:
+                return text
 
 
 def show(folder: Folder, exercise: Exercise, kept: Attempts, verdict: Verdict) -> None:
@@ -335,6 +335,8 @@ COLUMNS = ("file", "result", "looks_like", "says", "seconds")
 
 def check_files(folder: Folder, exercise: Exercise, args: Namespace) -> int:
     """Check files that were handed in, all at the same point; print a table and write it as CSV, or print JSON."""
+    if args.csv and args.csv.is_dir():
+        raise UserError(f"--csv {shown(args.csv)} is a folder; name a file")
     checker = new_checker(folder, args)
     verdicts = [(path, check_file(checker, exercise, path, args.json)) for path in expanded(args.check)]
     if args.json:

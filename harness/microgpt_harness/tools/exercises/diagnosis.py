@@ -1,8 +1,7 @@
 """Which known mistake an attempt's figures look like: each is put into the lesson, and computed at the same point."""
 
 import contextlib
-from collections.abc import Callable, Iterator
-from itertools import product
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from .. import mistakes
@@ -35,27 +34,32 @@ class Diagnosis:
         """Return the mistakes whose figures are the attempt's in every stage that it came to: one, or none.
 
         `wrong` is the first stage in which the attempt is not as the lesson, `changed` are the names that it writes
-        otherwise. One nan is like another: where all is nan, `calls` says where the first of them came from, and that
-        has to be the same place.
+        otherwise. One nan is like another: where there are some, `calls` says what the attempt's functions held, and a
+        mistake's have to hold the same.
         """
         later = list(attempt)[list(attempt).index(wrong) + 1 :]
+        # stages that the attempt did not have to compute: there it is as the lesson, and so must be the mistake
+        skipped = {name: self.right(name) for name in MODEL if name in untouched(changed)}
         for known in self.in_turn(wrong, changed):
             found = self.alike(known, attempt, wrong)
-            for name in later:
-                found = [mistake for mistake in found if self.same(mistake, name, attempt[name])]
+            for name, expected in [*skipped.items(), *((name, attempt[name]) for name in later)]:
+                found = [mistake for mistake in found if self.same(mistake, name, expected)]
             if calls:
                 found = [mistake for mistake in found if locate(calls, self.calls(mistake, wrong)) is None]
             if found:
                 return found
         return []
 
-    def narrow(self, attempt: dict[str, Figures], wrong: str, changed: set[str], to_come: list[str]) -> None:
-        """Compute what `look_up` will need, when an attempt has come to the first stage in which it is wrong."""
+    def narrow(self, attempt: dict[str, Figures], wrong: str, changed: set[str], to_come: Iterable[str]) -> None:
+        """Compute what `look_up` will need, when an attempt has come to the first stage in which it is wrong.
+
+        `to_come` are the stages that follow, for as long as the attempt is expected to come to them.
+        """
         for known in self.in_turn(wrong, changed):
-            found = self.alike(known, attempt, wrong)
-            for mistake, name in product(found, to_come):
-                self.figures(mistake, name, once=False)
-            if found:
+            if found := self.alike(known, attempt, wrong):
+                for name in to_come:
+                    for mistake in found:
+                        self.figures(mistake, name, once=False)
                 return
 
     def in_turn(self, wrong: str, changed: set[str]) -> Iterator[list[Mistake]]:

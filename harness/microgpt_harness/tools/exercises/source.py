@@ -177,6 +177,17 @@ def reaches(text: str, name: str) -> set[str]:
     return found
 
 
+def imported(text: str) -> set[str]:
+    """Return the packages and modules that a file imports, at its outermost level, by the first part of their names."""
+    found: set[str] = set()
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
 def parameters(function: ast.FunctionDef) -> tuple[list[str], list[str]]:
     """Return the names of a function's parameters in order: those that a call must give, and those that it may."""
     given = [arg.arg for arg in (*function.args.posonlyargs, *function.args.args)]
