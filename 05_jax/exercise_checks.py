@@ -47,6 +47,11 @@ def compiled_gradients(function):
     return jax.jit(function, static_argnames="config")
 
 
+def prepare_extension(lesson):
+    """Let the gradients be compiled: operation by operation they take ten seconds for each new shape of a batch."""
+    lesson.loss_and_grads = jax.jit(lesson.loss_and_grads, static_argnames="config")
+
+
 def array(rows, lesson):
     jax.config.update("jax_enable_x64", True)  # without it float64 would become float32
     return jnp.array(rows, jnp.float64)

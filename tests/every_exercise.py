@@ -2,7 +2,7 @@
 
     uv run python every_exercise.py program    through the real program, as learners would: for each exercise to fill in
                                                the lesson's own body, an empty body, a crash, a wrong shape, an endless
-                                               loop; for each planted mistake, as it is and mended
+                                               loop; each planted mistake as it is and mended; extensions solved
     uv run python every_exercise.py answers    in this process: all that tests/answers has, right and wrong, and each
                                                known mistake, at several random points
 
@@ -22,13 +22,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from exercising import answers, broken, exercises, lesson_text, possible, to_fill_in, touching, verdict
+from exercising import (
+    answers,
+    broken,
+    exercises,
+    extended_text,
+    lesson_text,
+    possible,
+    solution,
+    solved,
+    to_fill_in,
+    touching,
+    verdict,
+)
 from lessons import FOLDERS, missing_here
 from microgpt_harness.tools import mistakes
 from microgpt_harness.tools.exercises.catalogue import FIND
 from program import command, environment
 
 TIME_LIMIT = 3  # seconds for an endless loop
+DEFAULT_LIMIT = 10  # of the program
 SLOW_MACHINE = 60  # for all else
 AT_HAND = 10  # attempts whose compiled functions are kept
 # What a check may call an attempt that goes wrong like this. Less than there should be shows as what is made of it.
@@ -62,6 +75,9 @@ def in_program(folder: str) -> Iterator[Case]:
                 exercise.name, "planted", planted, frozenset({"wrong", "nan", "shape", "dtype", "raised", "own"})
             )
             yield Case(exercise.name, "mended", lesson_text(folder), frozenset({"right"}))
+        elif exercise.name in solved(folder):
+            text = extended_text(folder, solution(folder, exercise.name))
+            yield Case(exercise.name, "extended", text, frozenset({"right"}))
 
 
 def of_answers(folder: str, seeds: int) -> Iterator[Case]:
@@ -81,7 +97,8 @@ def run_program(folder: str, case: Case, place: Path) -> tuple[str, list[str], l
     """Return what the program calls an attempt, what it says, which mistakes it names, and the seconds of the check."""
     path = place / f"{case.exercise}.py"
     path.write_text(case.text, encoding="utf-8")
-    limit = TIME_LIMIT if case.what == "endless loop" else SLOW_MACHINE
+    # an extension calls more of the lesson, and has to come through with what a learner does not change
+    limit = {"endless loop": TIME_LIMIT, "extended": DEFAULT_LIMIT}.get(case.what, SLOW_MACHINE)
     arguments = ("exercise", case.exercise, "--dir", place, "--json", "--time-limit", limit)
     done = subprocess.run(command(folder, *arguments), env=environment(), capture_output=True, encoding="utf-8")
     if done.stderr or done.returncode not in (0, 1):

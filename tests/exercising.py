@@ -15,10 +15,12 @@ from microgpt_harness.tools import mistakes
 from microgpt_harness.tools.exercises import attempt_process, catalogue, running, source, subjects, tensors
 from microgpt_harness.tools.exercises.catalogue import FILL_IN, Exercise
 from microgpt_harness.tools.exercises.checking import Checker, Verdict
+from microgpt_harness.tools.exercises.extensions import EXTENSIONS
 from microgpt_harness.tools.exercises.figures import SHOWS_IN, STAGES
 from microgpt_harness.tools.mistakes import Mistake
 
 ANSWERS = Path(__file__).with_name("answers")
+SOLUTIONS = Path(__file__).with_name("solutions")  # of the extensions
 
 
 @cache
@@ -103,6 +105,21 @@ def taken_out(folder: str, exercise: Exercise) -> list[list[str]]:
     lines = lesson_text(folder).splitlines()
     places = [source.find(lesson_text(folder), hole) for hole in exercise.holes]
     return [lines[place.start : place.stop] for place in places]
+
+
+def solution(folder: str, name: str) -> str:
+    paths = (SOLUTIONS / place / f"{name}.py" for place in (folder, "every_folder"))
+    return next(path for path in paths if path.exists()).read_text(encoding="utf-8")
+
+
+def solved(folder: str) -> list[str]:
+    """Return the names of the extensions that have a solution for this folder."""
+    names = {path.stem for place in (folder, "every_folder") for path in (SOLUTIONS / place).glob("*.py")}
+    return [name for name in EXTENSIONS if name in names]
+
+
+def extended_text(folder: str, extension: str) -> str:
+    return f"{lesson_text(folder)}\n\n{extension}"
 
 
 def possible(folder: str) -> list[Mistake]:

@@ -21,7 +21,7 @@ import pytest
 from lessons import FOLDERS, NVIDIA, load, offered
 from microgpt_harness.program.engines import execute
 from microgpt_harness.run import checkpoint, metrics
-from program import DEADLINE, ROOT, command, environment, run, until
+from program import DEADLINE, ROOT, command, environment, until
 from several_processes import train_all
 from test_resume import begin, file_of, samples, train
 
@@ -195,19 +195,20 @@ def test_a_run_goes_on_with_any_number_of_processes(folder, tmp_path):
     whole = begin(folder, tmp_path / "whole" / file_of(folder), **values)
     whole.checkpoint_path.parent.mkdir()
     expected = train(whole).losses
-    here = ["--dtype", "float64", "--batch-size", 5, "--no-plot", "--val-every", 0, "--steps", 24, "--device", "cpu"]
-    here += ["--out", tmp_path]
-    run(folder, *here, "--stop-at", 6)
+    path = tmp_path / "names" / folder / file_of(folder)
+    path.parent.mkdir(parents=True)
+    losses = train(begin(folder, path, **values), stop_at=6).losses
+    here = ["--no-plot", "--val-every", 0, "--device", "cpu", "--out", tmp_path, "--resume"]
     with_3 = "--shard" if offered(folder).sharded else "--distributed"
     for count, way, last in ((3, with_3, 12), (2, "--distributed", 18)):
-        with launched(folder, count, command(folder, *here, way, "--resume", "--stop-at", last)) as several:
+        with launched(folder, count, command(folder, *here, way, "--stop-at", last)) as several:
             codes, _, stderr = several.end()
         assert not any(codes), stderr
-    parts = run(folder, *here, "--resume")
-    losses = [record["loss"] for record in metrics.each(tmp_path / "names" / folder)]
-    assert len(losses) == 24
+    losses += [record["loss"] for record in metrics.each(path.parent)]
+    end = begin(folder, path, checkpoint.load(path))
+    losses += train(end).losses
     assert furthest(losses, expected) <= TOLERANCE
-    assert parts.samples == samples(whole)
+    assert samples(end) == samples(whole)
 
 
 # What goes wrong

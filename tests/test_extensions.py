@@ -7,6 +7,7 @@ the framework is stands in `solutions/every_folder`.
 from functools import cache
 
 import pytest
+from exercising import extended_text, solution, solved
 from lessons import FOLDERS, REFERENCE, ROOT, each
 from microgpt_harness.tools import mistakes
 from microgpt_harness.tools.exercises import points, subjects
@@ -14,20 +15,8 @@ from microgpt_harness.tools.exercises.attempt_process import ExtensionAttempt
 from microgpt_harness.tools.exercises.extensions import EXTENSIONS, Wrong
 from microgpt_harness.tools.exercises.figures import Subject
 
-SOLUTIONS = ROOT / "tests" / "solutions"
 SEEDS = range(2)
 LONGEST_MESSAGE = 320  # about four lines of a terminal
-
-
-def solution(folder: str, name: str) -> str:
-    paths = (SOLUTIONS / place / f"{name}.py" for place in (folder, "every_folder"))
-    return next(path for path in paths if path.exists()).read_text(encoding="utf-8")
-
-
-def solved(folder: str) -> list[str]:
-    """Return the names of the extensions that have a solution for this folder."""
-    names = {path.stem for place in (folder, "every_folder") for path in (SOLUTIONS / place).glob("*.py")}
-    return [name for name in EXTENSIONS if name in names]
 
 
 CASES = [
@@ -39,7 +28,7 @@ CASES = [
 def extended(folder: str, text: str) -> Subject:
     """Return a folder's lesson with a text behind it."""
     path = ROOT / folder
-    return subjects.load(path, f"{subjects.lesson_text(path)}\n\n{text}", path / "microgpt.py")
+    return subjects.load(path, extended_text(folder, text), path / "microgpt.py")
 
 
 def attempt(folder: str, text: str, seed: int) -> ExtensionAttempt:

@@ -8,6 +8,7 @@ No mutant survives. The edits under [same] must survive, as they change no more 
 comparison that fails always would look like one that catches everything.
 """
 
+import contextlib
 import math
 
 import pytest
@@ -25,6 +26,7 @@ from comparisons import (
 from lessons import FLOAT32_FOLDERS, FOLDERS, REFERENCE, ROOT, each, load
 from microgpt_harness.system.errors import UserError
 from microgpt_harness.tools import mistakes
+from microgpt_harness.tools.exercises import subjects
 
 BY_FAR = 1000  # times the bound: the least that one step in float32 must show of a mistake
 MISTAKES = {folder: mistakes.read(ROOT / folder) for folder in FOLDERS}
@@ -121,6 +123,15 @@ def test_an_unchanged_lesson_alone_prints_what_the_reference_computes(folder):
 
 
 # What must not
+@pytest.fixture
+def compiled_fast(request):
+    """Have a framework that compiles look for no fast program: that takes longest, and a mutant runs a step or two."""
+    own = subjects.own_checks(ROOT / request.node.callspec.params["folder"].partition(":")[0])
+    with getattr(own, "compiling_fast", contextlib.nullcontext)():
+        yield
+
+
+@pytest.mark.usefixtures("compiled_fast")
 @caught_by("point")
 def test_the_point_catches(folder, edits):
     lesson = load(folder, edits)
@@ -128,6 +139,7 @@ def test_the_point_catches(folder, edits):
         judge(compare_point(lesson))
 
 
+@pytest.mark.usefixtures("compiled_fast")
 @caught_by("step", "steps")
 def test_the_adam_step_catches(folder, edits):
     lesson = load(folder, edits)
@@ -142,6 +154,7 @@ def test_the_samples_catch(folder, edits):
         compare_samples(lesson)
 
 
+@pytest.mark.usefixtures("compiled_fast")
 @caught_by("main")
 def test_what_a_lesson_alone_prints_catches(folder, edits):
     lesson = load(folder, (*edits, *short_main(folder)))
@@ -149,6 +162,7 @@ def test_what_a_lesson_alone_prints_catches(folder, edits):
         compare_main(lesson)
 
 
+@pytest.mark.usefixtures("compiled_fast")
 @cases(FLOAT32_FOLDERS, lambda mistake: mistake.caught_by in ("point", "step") and not mistake.own)
 def test_one_step_in_float32_catches_by_far(folder, edits, record, request):
     """By so many times the bound that no processor's rounding can hide a mistake or make one."""

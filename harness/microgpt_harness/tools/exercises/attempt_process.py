@@ -90,7 +90,8 @@ def run(
     try:
         attempt = subjects.load(folder, job["text"], file)
         if job["extension"]:
-            EXTENSIONS[job["extension"]].check(ExtensionAttempt(folder, attempt, point, job["seed"]))
+            with attempt.compiling_fast():
+                EXTENSIONS[job["extension"]].check(ExtensionAttempt(folder, attempt, point, job["seed"], tell))
         else:
             for name in job["stages"]:
                 compute(attempt, point, name, tell, calls=asked is None)
@@ -184,18 +185,30 @@ def describe(error: BaseException, file: str) -> dict[str, Any]:
 
 
 class ExtensionAttempt:
-    """What an extension's check is given: see `extensions.Attempt`."""
+    """What an extension's check is given: see `extension_checks.Attempt`.
 
-    def __init__(self, folder: Path, attempt: Subject, point: Point, seed: int) -> None:
+    A check computes more than a stage does. So whatever it asks for is told as a sign of life, and time counts anew.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        attempt: Subject,
+        point: Point,
+        seed: int,
+        tell: Callable[..., None] = lambda **content: None,
+    ) -> None:
+        subjects.prepare_extension(folder, attempt)
         self.module: ModuleType = attempt.module
         self.engine = attempt.engine
         self.config = points.config_of(attempt.module)
         self.batch = [list(document) for document in point.batch]
         self.rng = random.Random(seed)
-        self.point, self.folder = point, folder
+        self.point, self.folder, self.tell = point, folder, tell
         self.state()  # which makes the framework ready for float64, where that has to be asked for
 
     def state(self, **changes: Any) -> Any:
+        self.tell(alive=True)
         params = changes.pop("params", self.point.params)
         config = points.config_of(self.module, **changes)
         return self.engine.make_state(config, params, dtype="float64", device="cpu")
@@ -209,6 +222,7 @@ class ExtensionAttempt:
         return made.array(rows, self.module)
 
     def plain(self, value: Any) -> Any:
+        self.tell(alive=True)
         return plain(value)
 
 

@@ -38,6 +38,7 @@ def own_checks(folder: Path) -> ModuleType | None:
     `compiling_fast()`: a context in which the framework compiles in the shortest time, into however slow a program.
     `share_model(lesson, other)`: where another lesson differs in nothing that its gradients depend on, have it take
     them from the lesson, compiled once for all of these.
+    `prepare_extension(lesson)`: where a lesson is extended, have it compile what would else take long when called.
     `array(rows, lesson)`: nested lists of floats as what the lesson computes with, in float64.
     NAME(module, engine, point), with underscores for dashes: what only this framework can get wrong in the exercise
     NAME, although all numbers are right. It returns a sentence for the learner, or None.
@@ -54,6 +55,11 @@ def own_checks(folder: Path) -> ModuleType | None:
 def share_model(folder: Path, lesson: Subject, other: Subject) -> None:
     if share := getattr(own_checks(folder), "share_model", None):
         share(lesson.module, other.module)
+
+
+def prepare_extension(folder: Path, attempt: Subject) -> None:
+    if prepare := getattr(own_checks(folder), "prepare_extension", None):
+        prepare(attempt.module)
 
 
 def lesson_text(folder: Path) -> str:
