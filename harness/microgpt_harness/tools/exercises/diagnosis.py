@@ -38,17 +38,20 @@ class Diagnosis:
         mistake's have to hold the same.
         """
         later = list(attempt)[list(attempt).index(wrong) + 1 :]
-        # stages that the attempt did not have to compute: there it is as the lesson, and so must be the mistake
-        skipped = {name: self.right(name) for name in MODEL if name in untouched(changed)}
         for known in self.in_turn(wrong, changed):
-            found = self.alike(known, attempt, wrong)
-            for name, expected in [*skipped.items(), *((name, attempt[name]) for name in later)]:
-                found = [mistake for mistake in found if self.same(mistake, name, expected)]
+            found = [mistake for mistake in self.alike(known, attempt, wrong) if self.is_right_in(mistake, changed)]
+            for name in later:
+                found = [mistake for mistake in found if self.same(mistake, name, attempt[name])]
             if calls:
                 found = [mistake for mistake in found if locate(calls, self.calls(mistake, wrong)) is None]
             if found:
                 return found
         return []
+
+    def is_right_in(self, mistake: Mistake, changed: set[str]) -> bool:
+        """Return whether a mistake is as the lesson where an attempt with these changes is, and so computes nothing."""
+        touched = untouched(changed) - untouched(self.changed(mistake))
+        return all(self.same(mistake, name, self.right(name)) for name in MODEL if name in touched)
 
     def narrow(self, attempt: dict[str, Figures], wrong: str, changed: set[str], to_come: Iterable[str]) -> None:
         """Compute what `look_up` will need, when an attempt has come to the first stage in which it is wrong.
