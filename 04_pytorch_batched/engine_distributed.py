@@ -59,16 +59,16 @@ def make_whole(*args, **kwargs):
 
 
 def train_steps(state, batches, config):
-    ready = [
-        (weight(batch), engine.prepared(state.model, part(batch))) for batch in batches
-    ]  # sent ahead, as in engine
-    losses = torch.stack([train_step(state, *share, config) for share in ready])
+    # sent ahead, as engine.py does it
+    ready = [(weight(batch), engine.prepared(state.model, part(batch))) for batch in batches]
+    losses = torch.stack([train_step(state, counts, padded, config) for counts, padded in ready])
     dist.all_reduce(losses)
     return state, losses.tolist()
 
 
-def train_step(state, weight, padded, config):
-    loss = weight * state.share(padded)
+def train_step(state, counts, padded, config):
+    """Take a step on this process's documents, which count as this part of the batch."""
+    loss = counts * state.share(padded)
     (processes * loss).backward()  # the wrapper takes the mean of the processes' gradients, and their sum is wanted
     adam_step(state, config)
     return loss.detach()

@@ -97,7 +97,7 @@ def run_program(folder: str, case: Case, place: Path) -> tuple[str, list[str], l
     """Return what the program calls an attempt, what it says, which mistakes it names, and the seconds of the check."""
     path = place / f"{case.exercise}.py"
     path.write_text(case.text, encoding="utf-8")
-    # an extension calls more of the lesson, and has to come through with what a learner does not change
+    # learners set no limit: a right extension has to come through with the program's own
     limit = {"endless loop": TIME_LIMIT, "extended": DEFAULT_LIMIT}.get(case.what, SLOW_MACHINE)
     arguments = ("exercise", case.exercise, "--dir", place, "--json", "--time-limit", limit)
     done = subprocess.run(command(folder, *arguments), env=environment(), capture_output=True, encoding="utf-8")

@@ -124,7 +124,7 @@ def test_other_folders_say_what_to_install(bare, folder):
 
 def test_an_exercise_of_another_folder_says_so_too(bare, tmp_path):
     folder = next(folder for folder in FOLDERS if required(folder))
-    for name in ("mistake-1", "dropout"):  # the attempt is compared with the lesson; it is not
+    for name in ("mistake-1", "dropout"):  # the first is compared with the lesson, the second is not
         run_bare(bare, "exercise", *name.split("-"), "--dir", tmp_path, folder=folder)
         path = tmp_path / f"{name}.py"
         path.write_text(path.read_text(encoding="utf-8").replace("raise NotImplementedError", "pass"), encoding="utf-8")

@@ -17,7 +17,7 @@ from ...contract import Folder
 from ...program.engines import missing_module
 from ...system.errors import UserError
 from . import figures, points, source, subjects
-from .catalogue import EXTEND, FIND, MARK, Exercise
+from .catalogue import EXTEND, FILL_IN, FIND, MARK, Exercise
 from .diagnosis import Diagnosis, nearly, stages_for, untouched
 from .figures import MODEL, STAGES, Subject
 from .points import Point
@@ -109,11 +109,12 @@ class Checker:
                     if exercise.kind != EXTEND:
                         with preparing():
                             self.lesson()
-                        ahead = iter(()) if exercise.kind == FIND else self.work_ahead(job)
+                        named = exercise.kind == FILL_IN  # of a planted mistake nothing is looked for
+                        ahead = self.work_ahead(job) if named else iter(())
                         wrong = self.compute_until_wrong(job["stages"], outcome, progress, waiting, ahead)
-                        if wrong in MODEL and exercise.kind != FIND:
+                        if named and wrong in MODEL:
                             running.ask(asked := wrong)  # now, so that its process is at work beside this one
-                        if wrong and exercise.kind != FIND:
+                        if named and wrong:
                             self.search(job, outcome, wrong, waiting)
                 if name := self.to_look_into(exercise, outcome):
                     if name != asked:

@@ -50,8 +50,9 @@ class Diagnosis:
 
     def is_right_in(self, mistake: Mistake, changed: set[str]) -> bool:
         """Return whether a mistake is as the lesson where an attempt with these changes is, and so computes nothing."""
-        touched = untouched(changed) - untouched(self.changed(mistake))
-        return all(self.same(mistake, name, self.right(name)) for name in MODEL if name in touched)
+        _, as_lesson = self.load(mistake)
+        skipped = untouched(changed) - as_lesson
+        return all(self.same(mistake, name, self.right(name)) for name in MODEL if name in skipped)
 
     def narrow(self, attempt: dict[str, Figures], wrong: str, changed: set[str], to_come: Iterable[str]) -> None:
         """Compute what `look_up` will need, when an attempt has come to the first stage in which it is wrong.
